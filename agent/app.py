@@ -1,0 +1,178 @@
+"""The composition root: a device profile becomes engines, books and a pipeline; nobody else knows who implements what."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import profile as profiles
+from agent.audio import wav
+from agent.audio.ears import FrameEars
+from agent.clock import Clock, SystemClock
+from agent.dialog.books import Books
+from agent.dialog.pipeline import Manner, Pipeline, Play, Stages
+from agent.dialog.telling import told
+from agent.engines import ENGINES
+from agent.engines.host import Hosted, start
+from agent.errors import BadProfile
+from agent.metering import ratecard, tokens
+from agent.metering.ratecard import RateCard
+from agent.ports import EngineSettings, Vad
+from agent.profile import Engine, Profile
+from agent.shipped import shipped
+from agent.store.ledger import SqliteLedger
+from agent.store.state import state_folder
+from agent.values import STAGES, Prompt, Speech, Stage, Turn
+from agent.weights import catalog, verify
+from agent.weights.catalog import Catalog, Model
+
+PARTS = (*STAGES, "vad")
+"""Tables of a profile that name an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A robot ready for a turn."""
+
+    profile: Profile
+    pipeline: Pipeline
+    books: Books
+    engines: dict[str, Hosted[Any, Any]]
+    """By the profile's table: asr, llm, tts, vad."""
+    clock: Clock
+
+    async def ask(self, frames: Iterable[bytes], out: Path | None, session_id: str = "") -> dict[str, Any]:
+        """One turn; the spoken reply goes to the WAV `out`. Returns what `ask --json` prints."""
+        spoken: list[Speech] = []
+        turn = await self.hear(frames, spoken.append, session_id or self.clock.new_id())
+        audible = out is not None and any(piece.pcm for piece in spoken)
+        if out is not None and audible:
+            wav.write(out, spoken)
+        return told(turn, self.books.card, str(out) if audible else None)
+
+    async def hear(self, frames: Iterable[bytes], play: Play, session_id: str) -> Turn:
+        """One turn out of ready frames (see `audio.wav.read`)."""
+        vad: Vad = self.engines["vad"]
+        return await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)
+
+
+@contextlib.asynccontextmanager
+async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> AsyncIterator[App]:
+    """Checks names, prices and weights, takes the ledger, starts the engines; closes all of it in the end.
+
+    Raises a VoxmeterError for whatever is wrong with any of them, before anything is heard.
+    """
+    known = catalog.read()
+    check_names(profile, known)
+    card = read_card(profile)
+    settings = {part: _settings(profile, part, known, models) for part in PARTS}
+    counters = _counters(profile, card, known, models)
+    device = profile.device
+    async with contextlib.AsyncExitStack() as stack:
+        ledger = SqliteLedger(state, tenant=device.tenant, device=device.id, account=profile.billing.account, clock=clock)
+        stack.push_async_callback(ledger.aclose)
+        engines = await _started(settings, clock, stack)
+        names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
+        books = Books(ledger, card, names, clock)
+        stages = Stages(engines["asr"], engines["llm"], engines["tts"])
+        yield App(profile, Pipeline(stages, books, _manner(profile, counters, clock), clock), books, engines, clock)
+
+
+async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Hosted[Any, Any]]:
+    """All engines, started side by side; none is left running if one fails."""
+    tasks = {part: asyncio.create_task(start(one, clock)) for part, one in settings.items()}
+    done = await asyncio.gather(*tasks.values(), return_exceptions=True)
+    for host in done:
+        if not isinstance(host, BaseException):
+            stack.push_async_callback(host.aclose)
+    for failure in done:
+        if isinstance(failure, BaseException):
+            raise failure
+    return {part: task.result() for part, task in tasks.items()}
+
+
+def check_names(profile: Profile, known: Catalog) -> None:
+    """Raises BadProfile for an engine or a model that does not exist, or that does not fit the other."""
+    for part in PARTS:
+        chosen: Engine = getattr(profile, part)
+        fitting = [name for name in ENGINES if name.startswith(f"{part}_")]
+        if chosen.engine not in fitting:
+            raise BadProfile(f"[{part}] engine {chosen.engine!r} does not exist", f"there are: {', '.join(fitting)}")
+        if chosen.engine.endswith("_scripted"):
+            continue
+        able = [model.name for model in known.model if model.engine == chosen.engine]
+        if chosen.model not in able:
+            raise BadProfile(f"[{part}] {chosen.engine} has no model {chosen.model!r}", f"there are: {', '.join(able)}")
+
+
+def read_card(profile: Profile) -> RateCard:
+    """The profile's rate card. Raises BadRateCard if it can't price what the profile runs."""
+    name = profile.billing.rate_card
+    path = Path(name) if "/" in name or name.endswith(".toml") else shipped("device_profiles") / "rate_cards" / f"{name}.toml"
+    card = ratecard.read(path)
+    for stage in STAGES:
+        model = getattr(profile, stage).model
+        if missing := card.missing(stage, model, "device"):
+            raise BadProfile(f"rate card {card.name} has no price for {stage} {missing} of {model} on device", f"add a [[price]] to {path}")
+    return card
+
+
+def _settings(profile: Profile, part: str, known: Catalog, models: Path) -> EngineSettings:
+    chosen: Engine = getattr(profile, part)
+    options = dict(chosen.options)
+    if part == "llm":
+        options["system_prompt"] = profile.dialog.system_prompt.strip()
+    files = {} if chosen.engine.endswith("_scripted") else verify.paths(known.find(chosen.model), models)
+    return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options)
+
+
+def _counters(profile: Profile, card: RateCard, known: Catalog, models: Path) -> dict[Stage, tokens.TokenCounter]:
+    """What counts the tokens of the language model and of text given to the voice."""
+    llm = counter(profile.llm.model, known, models)
+    spoken = llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)
+    return {"llm": llm, "tts": spoken}
+
+
+def counter(name: str, known: Catalog, models: Path) -> tokens.TokenCounter:
+    """The vocabulary of a model or a service, from disk. Raises BadWeights if there is none."""
+    model = known.counting(name)
+    return tokens.load(model.name, verify.paths(model, models)[model.vocabulary])
+
+
+def _asr_vocabulary(settings: EngineSettings) -> str:
+    """Names what counts a recogniser's tokens: its own vocabulary, inside the engine."""
+    file = settings.files.get("tokenizer.bin")
+    return f"{settings.model}@{verify.sha256_of(file)[: tokens.DIGEST_DIGITS]}" if file else settings.model
+
+
+def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], clock: Clock) -> Manner:
+    llm = profile.llm
+    prompt = Prompt((), llm.max_tokens, llm.temperature, llm.top_p, llm.stop, seed=clock.seed())
+    return Manner(
+        system_prompt=profile.dialog.system_prompt.strip(),
+        prompt=prompt,
+        prompt_tokens_max=llm.context_tokens - llm.max_tokens,
+        count=counters["llm"].count,
+        count_spoken=counters["tts"].count,
+    )
+
+
+def models_of(name: str, known: Catalog) -> list[Model]:
+    """What a profile runs on, what its rate card counts with, and the vocabularies of the cloud services."""
+    profile = profiles.load(name)
+    check_names(profile, known)
+    chosen = [getattr(profile, part) for part in PARTS]
+    names = [engine.model for engine in chosen if not engine.engine.endswith("_scripted")]
+    names.append(known.counting(read_card(profile).tokenizer).name)
+    names += [model.name for model in known.model if model.role == "vocabulary"]
+    return [known.find(name) for name in dict.fromkeys(names)]
+
+
+async def ask_once(file: Path, out: Path | None, profile: str, state: Path | None) -> dict[str, Any]:
+    """Opens the robot of a profile for one turn out of a WAV. The file is looked at before a model is loaded."""
+    frames = wav.read(file)
+    loaded = profiles.load(profile)
+    async with opened(loaded, state_folder(state), catalog.models_folder(), SystemClock()) as app:
+        return await app.ask(frames, out)

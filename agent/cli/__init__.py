@@ -1,0 +1,49 @@
+"""The command line: `voxmeter COMMAND [OPTIONS]`. One file per command group, no logic; errors are one plain line."""
+
+import os
+import sys
+
+import typer
+
+from agent.cli import ask, bench, demo, doctor, models, tokens, usage
+from agent.cli.options import fail
+from agent.errors import MissingPart, VoxmeterError
+
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What the command line library raises for wrong words; it exports only this subclass."""
+
+app = typer.Typer(
+    name="voxmeter",
+    help="The agent on a customer-service robot: it hears, thinks and speaks, and counts every token.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("ask")(ask.ask)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(usage.app, name="usage")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Entry point: runs a command and turns every expected failure into its line and its exit status."""
+    try:
+        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        fail("stopped", 130)
+    except VoxmeterError as error:
+        fail(str(error), error.exit_status)
+    except ModuleNotFoundError as error:
+        missing = MissingPart(f"the Python package {error.name} is not installed", "install voxmeter with its extras, or run scripts/setup")
+        fail(str(missing), missing.exit_status)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        fail(f"{error.filename or 'system'}: {error.strerror or error}; check the path and its rights", 2)
+    except UsageError as error:
+        fail(f"{error.format_message()} See: voxmeter --help", 2)  # type: ignore[attr-defined]
+    raise SystemExit(status or 0)

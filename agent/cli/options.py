@@ -1,0 +1,54 @@
+"""The options every command takes, and how every command ends: JSON alone on stdout, or one plain line on stderr."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+
+StateDir = Annotated[Path | None, typer.Option("--state-dir", help="The device's state folder.", show_default=False)]
+ProfileName = Annotated[str, typer.Option("--profile", help="A device profile: its name or its path.")]
+WIDTH = 140
+"""Columns when the output is a file or a pipe."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
+
+
+def out(as_json: bool, value: Any, show: Callable[[Console], None]) -> None:
+    """Prints the value as JSON, or shows it to a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    else:
+        show(screen())
+
+
+def fail(line: str, status: int) -> NoReturn:
+    """One line on stderr and the exit status of the contract: 1 a finding, 2 wrong usage or unreadable input."""
+    sys.stdout.flush()
+    sys.stderr.write(f"voxmeter: {' '.join(line.split())}\n")
+    raise SystemExit(status)
+
+
+def screen(*, to_stderr: bool = False) -> Console:
+    """A console that takes text as it is, and is wide enough for our tables where nobody says how wide it is."""
+    console = Console(highlight=False, markup=False, emoji=False, stderr=to_stderr)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, stderr=to_stderr, width=WIDTH)
+
+
+def grid(*columns: Column | str, caption: str | None = None) -> Table:
+    """A table that stays readable when pasted."""
+    return Table(*columns, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+
+
+def right(name: str) -> Column:
+    """A column of figures."""
+    return Column(name, justify="right", no_wrap=True)
+
+
+def cell(figure: object) -> str:
+    return "" if figure is None else str(figure)

@@ -1,0 +1,106 @@
+"""`voxmeter usage`: what is on the books of this robot."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right
+from agent.metering import report
+from agent.store.reading import LedgerReader
+from agent.store.state import state_folder
+
+app = typer.Typer(help="The ledger: list, total, verify, explain.")
+
+
+@app.command("list")
+def list_(
+    type_: Annotated[str | None, typer.Option("--type", help="Only records of this type, such as usage.")] = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """The records, oldest first. With --json: one array of bodies as stored."""
+    del profile
+    reader = LedgerReader(state_folder(state_dir))
+    if as_json:
+        _write_bodies(reader, type_)
+    else:
+        out(False, None, lambda console: _show_records(console, reader, type_))
+
+
+@app.command()
+def total(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """Sums by stage, model and placement, and the money they come to."""
+    del profile
+    summed = report.totals(LedgerReader(state_folder(state_dir)).records("usage"))
+    out(as_json, summed, lambda console: show_total(console, summed))
+
+
+@app.command()
+def verify(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """Check the chain from its beginning. Exit 1 names the first bad record."""
+    del profile
+    verdict = LedgerReader(state_folder(state_dir)).verify()
+    told = {"whole": verdict.whole, "records": verdict.records, "head": verdict.head, "sequence": verdict.sequence}
+    told |= {"problem": verdict.problem or None}
+    out(as_json, told, lambda console: console.print(f"{verdict.records} records good, head {verdict.head}"))
+    if not verdict.whole:
+        where = "" if verdict.sequence is None else f"sequence {verdict.sequence}: "
+        fail(f"{where}{verdict.problem}; keep the file and ask your supplier", 1)
+
+
+@app.command()
+def explain(
+    what: Annotated[str, typer.Argument(help="A sequence number, or a turn_id.")],
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """How a record, or each record of a turn, came to its price."""
+    del profile
+    told = report.explain(LedgerReader(state_folder(state_dir)).records("usage"), what)
+    out(as_json, told, lambda console: _show_explained(console, told))
+
+
+def _write_bodies(reader: LedgerReader, type_: str | None) -> None:
+    """As stored: nothing is decoded and encoded again, and a million records do not stand in memory."""
+    sys.stdout.write("[")
+    for index, body in enumerate(reader.bodies(type_)):
+        sys.stdout.write(("," if index else "") + "\n" + body.decode())
+    sys.stdout.write("\n]\n")
+
+
+def _show_records(console: Console, reader: LedgerReader, type_: str | None) -> None:
+    table = grid(right("sequence"), "type", "stage", "turn", "outcome", right("billed"), right("amount"), "when")
+    for record in reader.records(type_):
+        given = record["data"]
+        when = record.get("time") or f"boot {record['bootid'][:8]} + {int(record['boottimems']) / 1000:.1f} s"
+        columns = (given.get(key) for key in ("stage", "turn_id", "outcome", "billed_tokens", "amount"))
+        table.add_row(str(int(record["sequence"])), record["type"].split(".")[1], *(cell(column) for column in columns), when)
+    console.print(table)
+
+
+def show_total(console: Console, summed: dict[str, Any]) -> None:
+    """Totals for a person."""
+    figures = ("records", "input_tokens", "cached_tokens", "output_tokens", "audio_in_ms", "audio_out_ms", "characters", "billed_tokens")
+    table = grid("stage", "model", "placement", *(right(name.replace("_", " ")) for name in figures), right("amount"))
+    for row in summed["stages"]:
+        amount = f"{row['amount']} {row['currency']}"
+        table.add_row(row["stage"], row["model"], row["placement"], *(cell(row[figure]) for figure in figures), amount)
+    table.add_section()
+    for amount in summed["total"]:
+        table.add_row("total", *[""] * 9, amount["billed_tokens"], f"{amount['amount']} {amount['currency']}")
+    console.print(table)
+    if summed["unresolved"]:
+        console.print(f"{summed['unresolved']} records have no amount: their figures or prices are unknown")
+
+
+def _show_explained(console: Console, told: list[dict[str, Any]]) -> None:
+    for record in told:
+        console.print(f"sequence {record['sequence']}: {record['stage']} {record['outcome']}, {record['model']} on {record['placement']}")
+        table = grid("class", right("quantity"), right("unit price"), right("coefficient"), right("amount"), caption=record["says"])
+        for charge in record["charges"]:
+            table.add_row(*(charge[key] for key in ("class", "quantity", "unit_price", "coefficient", "amount")))
+        console.print(table)

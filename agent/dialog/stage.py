@@ -1,0 +1,46 @@
+"""One attempt of one stage while it is under way: its call, its times, and the one record it settles to."""
+
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from agent.clock import Clock
+from agent.ports import Call, Engine
+from agent.values import Outcome, Stage, StageResult, StageTimes
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class RunningStage(Generic[In, Out]):
+    """Times run from the start of the turn. Ends once; the first ending stands."""
+
+    def __init__(self, stage: Stage, engine: Engine[In, Out], clock: Clock, turn_began: float) -> None:
+        self.call: Call[In, Out] = engine.open()
+        self.known: dict[str, Any] = {}
+        """Figures the engine does not know itself, by the field of StageUsage they fill."""
+        self.result: StageResult | None = None
+        self._stage = stage
+        self._engine = engine
+        self._clock = clock
+        self._turn_began = turn_began
+        self._began = clock.monotonic()
+        self._first_output: float | None = None
+
+    def output(self) -> None:
+        """Notes that an output came; the first one counts."""
+        if self._first_output is None:
+            self._first_output = self._clock.monotonic()
+
+    def end(self, outcome: Outcome, problem: str = "") -> StageResult:
+        """The result, made of what the call used so far."""
+        if self.result is None:
+            now = self._clock.monotonic()
+            first = None if self._first_output is None else _ms(self._first_output - self._turn_began)
+            times = StageTimes(_ms(self._began - self._turn_began), first, _ms(now - self._began))
+            usage = replace(self.call.usage, **self.known)
+            self.result = StageResult(self._stage, self._engine.name, self._engine.model, outcome, usage, times, problem=problem)
+        return self.result
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,114 @@
+"""Examines the machine: profile and prices, models, disk and what a durable write costs on it, clock, sound."""
+
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent import profile as profiles
+from agent.app import check_names, models_of, read_card
+from agent.audio import devices
+from agent.clock import Clock
+from agent.errors import VoxmeterError
+from agent.store.db import sqlite_version
+from agent.weights import catalog, verify
+
+FREE_BYTES_MIN = 512 * 1024 * 1024
+"""Below this a robot should not start a week offline."""
+
+SYNC_MS_SLOW = 50
+"""A disk slower than this delays every turn audibly."""
+
+SYNC_WRITES = 30
+
+Status = Literal["good", "note", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding."""
+
+    name: str
+    status: Status
+    says: str
+    todo: str = ""
+
+
+def examine(profile: str, state: Path, models: Path, clock: Clock) -> list[Check]:
+    """All checks, each on its own: one that fails does not hide the next."""
+    checks: list[Callable[[], Check]] = [
+        lambda: _profile(profile),
+        lambda: _models(profile, models),
+        lambda: _disk(state),
+        lambda: _sync(state, clock),
+        lambda: _clock(clock),
+        _sound,
+    ]
+    return [_safely(check) for check in checks]
+
+
+def _safely(check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except VoxmeterError as error:
+        return Check(error.code, "bad", error.message, error.todo)
+    except OSError as error:
+        return Check("disk", "bad", f"{error.filename}: {error.strerror}", "check the path and its rights")
+
+
+def _profile(name: str) -> Check:
+    profile = profiles.load(name)
+    check_names(profile, catalog.read())
+    card = read_card(profile)
+    return Check("profile", "good", f"{name}: device {profile.device.id}, rate card {card.name}")
+
+
+def _models(name: str, root: Path) -> Check:
+    wanted = models_of(name, catalog.read())
+    bad = [f"{model.name}: {problem}" for model in wanted for problem in verify.problems(model, root, thorough=False)]
+    if bad:
+        return Check("models", "bad", "; ".join(bad), "run: voxmeter models pull")
+    return Check("models", "good", f"{len(wanted)} ready in {root}")
+
+
+def _disk(state: Path) -> Check:
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(state).free
+    says = f"{free / 1e9:.1f} GB free for {state}; SQLite {sqlite_version()}"
+    return Check("disk", "good", says) if free >= FREE_BYTES_MIN else Check("disk", "bad", says, f"free {FREE_BYTES_MIN // 2**20} MiB")
+
+
+def _sync(state: Path, clock: Clock) -> Check:
+    """What the commit of a record costs here: a small write and an fsync."""
+    took = []
+    with tempfile.TemporaryFile(dir=state, buffering=0) as file:
+        for _ in range(SYNC_WRITES):
+            began = clock.monotonic()
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+            took.append((clock.monotonic() - began) * 1000)
+    says = f"a durable write takes {statistics.median(took):.2f} ms, at most {max(took):.2f} ms of {SYNC_WRITES}"
+    slow = statistics.median(took) > SYNC_MS_SLOW
+    return Check("sync", "note" if slow else "good", says, "a faster card would answer sooner" if slow else "")
+
+
+def _clock(clock: Clock) -> Check:
+    quality = clock.quality()
+    says = f"quality {quality}, {clock.utc():%Y-%m-%d %H:%M:%S} UTC, boot {clock.boot_id()[:8]} + {clock.boottime_ms() // 1000} s"
+    if quality in ("ntp", "signed"):
+        return Check("clock", "good", says)
+    return Check("clock", "note", says, "records carry boot time only, until the clock is synchronised (NTP)")
+
+
+def _sound() -> Check:
+    try:
+        found = devices.names()
+    except VoxmeterError as error:
+        return Check("sound", "note", error.message, error.todo)
+    if not found:
+        return Check("sound", "note", "no sound device", "files still work: voxmeter ask FILE.wav")
+    return Check("sound", "good", ", ".join(found))

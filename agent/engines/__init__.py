@@ -1,0 +1,13 @@
+"""The engine registry: where each engine's class is. An engine is one file here and one line in ENGINES."""
+
+ENGINES: dict[str, str] = {
+    "asr_moonshine": "agent.engines.asr_moonshine:AsrMoonshine",
+    "llm_onnx": "agent.engines.llm_onnx:LlmOnnx",
+    "tts_piper": "agent.engines.tts_piper:TtsPiper",
+    "vad_silero": "agent.engines.vad_silero:VadSilero",
+    "asr_scripted": "agent.engines.scripted:AsrScripted",
+    "llm_scripted": "agent.engines.scripted:LlmScripted",
+    "tts_scripted": "agent.engines.scripted:TtsScripted",
+    "vad_scripted": "agent.engines.scripted:VadScripted",
+}
+"""Name, beginning with what it implements, to `module:class` of a Worker. Resolved lazily, in the engine's own process."""

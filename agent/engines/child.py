@@ -1,0 +1,122 @@
+"""The engine's own process: makes the worker, runs one call at a time, and dies with its parent.
+
+A reader thread takes frames off the socket so that a cancel is seen between any two steps; the main thread runs the worker.
+Opening a call cancels the one before it.
+"""
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pkgutil import resolve_name
+from typing import Any
+
+from agent.engines import ENGINES
+from agent.engines.wire import Frame, pack, receive
+from agent.engines.worker import Worker
+from agent.errors import VoxmeterError
+from agent.ports import EngineSettings
+
+INBOX_ITEMS_MAX = 2_048
+"""Frames waiting for the worker: 65 s of sound. Beyond that the socket fills and the sender waits."""
+
+PR_SET_PDEATHSIG = 1
+
+NICENESS = {"llm": 10}
+"""By what an engine implements. Thinking goes on while the first clause is being spoken, and must not make it late."""
+
+
+class Child:
+    """Serves one worker over one socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._inbox: queue.Queue[Frame | None] = queue.Queue(INBOX_ITEMS_MAX)
+        self._cancelled = 0  # calls up to this number are to stop
+        self._call = 0
+
+    def serve(self) -> None:
+        settings_frame = receive(self._connection)
+        if settings_frame is None:
+            return
+        worker = self._make(settings_frame[1])
+        if worker is None:
+            return
+        self._send("ready")
+        threading.Thread(target=self._read, daemon=True).start()
+        while (frame := self._inbox.get()) is not None:
+            if frame[0] == "open":
+                self._run(worker, frame[1])
+
+    def _make(self, settings: EngineSettings) -> Worker | None:
+        try:
+            worker: Worker = resolve_name(ENGINES[settings.engine])(settings)
+        except VoxmeterError as error:
+            self._send("failed", 0, error.message, error.todo)
+        except Exception as error:  # noqa: BLE001  whatever a model or a library throws ends here as one line
+            self._send("failed", 0, f"{settings.engine} does not start: {_line(error)}", "run: voxmeter doctor")
+        else:
+            return worker
+        return None
+
+    def _run(self, worker: Worker, call: int) -> None:
+        self._call = call
+        steps = worker.run(self._inputs(call))
+        try:
+            for output, usage in steps:
+                self._send("step", call, output, usage)
+                if self._cancelled >= call:
+                    break
+            self._send("end", call)
+        except VoxmeterError as error:
+            self._send("failed", call, error.message, error.todo)
+        except Exception as error:  # noqa: BLE001  a broken call must not end the engine
+            self._send("failed", call, _line(error), "")
+        finally:
+            with contextlib.suppress(Exception):
+                steps.close()
+
+    def _inputs(self, call: int) -> Iterator[Any]:
+        while (frame := self._inbox.get()) is not None:
+            kind, number = frame[0], frame[1]
+            if number < call:
+                continue
+            if kind != "item" or self._cancelled >= call:
+                return
+            yield frame[2]
+
+    def _read(self) -> None:
+        """Runs in its own thread until the parent is gone; then nothing is left to do here."""
+        while (frame := receive(self._connection)) is not None:
+            if frame[0] == "cancel":
+                self._cancelled = max(self._cancelled, frame[1])
+            if frame[0] == "open":
+                self._cancelled = max(self._cancelled, frame[1] - 1)
+            self._inbox.put(frame)
+        os._exit(0)
+
+    def _send(self, *frame: Any) -> None:
+        self._connection.sendall(pack(frame))
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def main() -> None:
+    """Entry point: `python -m agent.engines.child ENGINE FD`; the engine's name is there for people reading `ps`."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(NICENESS.get(sys.argv[1].split("_")[0], 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    connection = socket.socket(fileno=int(sys.argv[2]))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        Child(connection).serve()
+
+
+if __name__ == "__main__":
+    main()

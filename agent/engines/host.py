@@ -1,0 +1,233 @@
+"""Runs an engine in a child process and gives it the port's face; a crash fails the call and the engine is started again.
+
+    starting --ready--> idle --open--> busy --end, failed--> idle
+    any --the child is gone--> starting, after a pause that grows with each death in a row
+
+The call that was under way raises EngineFailed with how the child died; its usage stands as last reported. A call begun
+meanwhile waits for the new child, or fails at once when the last start did.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Generic, TypeVar
+
+from agent.clock import Clock
+from agent.engines.wire import Frame, pack, read
+from agent.errors import EngineFailed
+from agent.ports import EngineSettings
+from agent.values import StageUsage
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+START_SECONDS_MAX = 60
+"""Loading a model from a slow card; longer means it hangs."""
+
+RESTART_SECONDS_MAX = 30
+"""The pause before a restart doubles up to this while an engine keeps dying."""
+
+RESTART_SECONDS_FIRST = 0.5
+
+OUTPUTS_MAX = 1_024
+"""Outputs of a call that nobody has taken yet; the child waits beyond."""
+
+STOP_SECONDS_MAX = 2
+"""A child that does not end by itself when its socket closes is killed."""
+
+
+class HostedCall(Generic[In, Out]):
+    """One call of a hosted engine. Made by `Hosted.open`; the child hears of it with its first frame."""
+
+    def __init__(self, host: "Hosted[In, Out]", number: int) -> None:
+        self._host = host
+        self.number = number
+        self._outputs: asyncio.Queue[Out | EngineFailed | None] = asyncio.Queue(OUTPUTS_MAX)
+        self._begun = False
+        self._abandoned = False
+        self._ended = asyncio.Event()
+        self.usage = StageUsage()
+
+    async def send(self, item: In) -> None:
+        await self._write("item", item)
+
+    async def finish(self) -> None:
+        await self._write("finish")
+
+    async def cancel(self) -> None:
+        """Asks the child to stop and waits until it has; outputs not yet taken are dropped."""
+        self._abandoned = True
+        while not self._outputs.empty():
+            self._outputs.get_nowait()
+        self._outputs.put_nowait(None)  # whoever iterates stops now
+        if self._begun and not self._ended.is_set():
+            await self._write("cancel")
+            await self._ended.wait()
+
+    async def __aiter__(self) -> AsyncIterator[Out]:
+        while (output := await self._outputs.get()) is not None:
+            if isinstance(output, EngineFailed):
+                raise output
+            yield output
+
+    async def take(self, frame: Frame) -> None:
+        """Takes a frame of this call from the child."""
+        if frame[0] != "step":
+            await self.end(EngineFailed(frame[2], frame[3]) if frame[0] == "failed" else None)
+            return
+        self.usage = frame[3]
+        if frame[2] is not None:
+            await self._put(frame[2])
+
+    async def end(self, failure: EngineFailed | None) -> None:
+        if not self._ended.is_set():
+            self._ended.set()
+            await self._put(failure)
+
+    async def _put(self, output: Out | EngineFailed | None) -> None:
+        if not self._abandoned:
+            await self._outputs.put(output)
+
+    async def _write(self, kind: str, *rest: In) -> None:
+        """Frames of a call that has ended go nowhere; whoever iterates learns how it ended."""
+        if not self._begun:
+            try:
+                await self._host.begin(self, self.number)
+            except EngineFailed as error:
+                await self.end(error)
+            self._begun = True
+        if not self._ended.is_set():
+            await self._host.write((kind, self.number, *rest))
+
+
+class Hosted(Generic[In, Out]):
+    """An engine in its own process, seen as the port Engine."""
+
+    def __init__(self, settings: EngineSettings, clock: Clock) -> None:
+        self.name = settings.engine
+        self.model = settings.model
+        self.process_id = 0
+        """Of the child that lives now; 0 while there is none."""
+        self._settings = settings
+        self._clock = clock
+        self._settled = asyncio.Event()  # a start has ended, well or badly
+        self._failure: EngineFailed | None = None  # of the last start
+        self._calls = 0
+        self._call: HostedCall[In, Out] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when the engine has loaded its model. Raises EngineFailed when it can't."""
+        self._task = asyncio.create_task(self._keep(), name=f"host of {self.name}")
+        await self._until_ready()
+
+    def open(self) -> HostedCall[In, Out]:
+        self._calls += 1
+        return HostedCall(self, self._calls)
+
+    async def aclose(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def begin(self, call: HostedCall[In, Out], number: int) -> None:
+        """Makes this the engine's call; the one before it, if still under way, is cancelled by the child."""
+        await self._until_ready()
+        before, self._call = self._call, call
+        if before is not None:
+            await before.end(EngineFailed(f"{self.name} has moved on to another call"))
+        await self.write(("open", number))
+
+    async def write(self, frame: Frame) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(ConnectionError):  # the reader notices the death and ends the call
+                self._writer.write(pack(frame))
+                await self._writer.drain()
+
+    async def _until_ready(self) -> None:
+        await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _keep(self) -> None:
+        """Keeps a child alive until cancelled."""
+        pause = RESTART_SECONDS_FIRST
+        while True:
+            started = await self._live_once()
+            pause = RESTART_SECONDS_FIRST if started else min(pause * 2, RESTART_SECONDS_MAX)
+            if not started:
+                await self._clock.sleep(pause)
+
+    async def _live_once(self) -> bool:
+        """One child from birth to death; whether it ever became ready."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "agent.engines.child", self.name, str(theirs.fileno())),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # its threads would only hold memory
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            writer.write(pack(("settings", self._settings)))
+            failure = await self._first_word(reader)
+            if failure is None:
+                self._failure, self._writer, self.process_id = None, writer, process.pid
+                self._settled.set()
+                await self._relay(reader)
+        finally:
+            self.process_id, self._writer = 0, None
+            writer.close()
+            ending = await _reap(process)
+        self._settled.clear()
+        if failure is not None:
+            self._failure = failure if failure.message else EngineFailed(f"{self.name} {ending} while starting", "run: voxmeter doctor")
+            self._settled.set()
+        if self._call is not None:
+            await self._call.end(EngineFailed(f"{self.name} {ending} in mid-turn", "it is being started again"))
+        return failure is None
+
+    async def _first_word(self, reader: asyncio.StreamReader) -> EngineFailed | None:
+        """What keeps the child from being ready; without a message where it died before it could say."""
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                frame = await read(reader)
+        except TimeoutError:
+            return EngineFailed(f"{self.name} did not start within {START_SECONDS_MAX} s", "run: voxmeter doctor")
+        if frame is None:
+            return EngineFailed("")
+        return None if frame[0] == "ready" else EngineFailed(frame[2], frame[3])
+
+    async def _relay(self, reader: asyncio.StreamReader) -> None:
+        while (frame := await read(reader)) is not None:
+            if self._call is not None and frame[1] == self._call.number:
+                await self._call.take(frame)
+
+
+async def _reap(process: asyncio.subprocess.Process) -> str:
+    """Waits for a child whose socket is closed; says how it ended."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            status = await process.wait()
+    except TimeoutError:
+        process.kill()
+        status = await process.wait()
+    return f"was killed ({signal.Signals(-status).name})" if status < 0 else f"ended (exit {status})"
+
+
+async def start(settings: EngineSettings, clock: Clock) -> Hosted[Any, Any]:
+    """Starts an engine of the registry."""
+    host: Hosted[Any, Any] = Hosted(settings, clock)
+    try:
+        await host.start()
+    except BaseException:
+        await host.aclose()
+        raise
+    return host

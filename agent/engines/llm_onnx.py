@@ -1,0 +1,206 @@
+"""A Llama-shaped language model on ONNX Runtime: our own loop, with the key-value cache kept between calls.
+
+The cache is one pair of buffers per layer, bound as past and as present at once, so the operator appends in place. What it
+holds is the list of token ids behind it; a new prompt runs only from the first id that differs, and forgetting is cutting
+that list. Dimensions come from `generation.json`, which the conversion wrote.
+"""
+
+import json
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from agent.clock import seeded
+from agent.engines.worker import Step, session_options
+from agent.errors import EngineFailed
+from agent.ports import EngineSettings
+from agent.values import Message, Prompt, StageUsage
+
+PREFILL_TOKENS = 128
+"""Prompt tokens per run: bounds the memory of a run, and the wait for a cancel to 0.2 s."""
+
+REPLY_TOKENS_MIN = 16
+"""A context that leaves fewer than these for the reply is refused rather than answered in half a sentence."""
+
+
+class LlmOnnx:
+    """Worker of the stage `llm`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        generation = json.loads(settings.files["generation.json"].read_text())
+        self._context: int = generation["context"]
+        self._end: int = generation["end_token"]
+        self._tokenizer = Tokenizer.from_file(str(settings.files["tokenizer.json"]))
+        session = onnxruntime.InferenceSession(str(settings.files["model.onnx"]), session_options(settings.threads))
+        self._run = _CachedRun(session, generation)
+        system = settings.options.get("system_prompt", "")
+        if system:
+            self._check_room(opening := self._encode(render((Message("system", system),), open_reply=False)), "the system prompt")
+            for _ in self._run.prefill(opening):
+                pass
+
+    def run(self, inputs: Iterator[Prompt]) -> Generator[Step[str]]:
+        """Yields text as whole characters come out; the first steps, without text, tell of the prompt's tokens."""
+        for prompt in inputs:
+            yield from self._reply(prompt)
+
+    def next_tokens(self, ids: list[int]) -> list[int]:
+        """The likeliest token after each of these, for comparison with other runs of the same weights."""
+        self._run.forget()
+        return [int(self._run.step(token).argmax()) for token in ids]
+
+    def _reply(self, prompt: Prompt) -> Generator[Step[str]]:
+        ids = self._encode(render(prompt.messages, open_reply=True))
+        self._check_room(ids, "the prompt")
+        cached = self._run.shared(ids)
+        usage = StageUsage(input_tokens=len(ids), cached_tokens=cached, output_tokens=0)
+        yield None, usage
+        logits = np.zeros(0, np.float32)
+        for piece in self._run.prefill(ids):
+            logits = piece
+            yield None, usage
+        yield from self._generate(prompt, logits, usage)
+
+    def _generate(self, prompt: Prompt, logits: npt.NDArray[np.float32], usage: StageUsage) -> Generator[Step[str]]:
+        choose = Sampler(prompt)
+        text = _Text(self._tokenizer, prompt.stop)
+        for made in range(1, min(prompt.max_tokens, self._run.room) + 1):
+            token = choose(logits)
+            if token == self._end:
+                break
+            usage = StageUsage(input_tokens=usage.input_tokens, cached_tokens=usage.cached_tokens, output_tokens=made)
+            yield text.take(token), usage
+            if text.stopped:
+                return
+            logits = self._run.step(token)
+        if rest := text.rest():
+            yield rest, usage
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _check_room(self, ids: list[int], what: str) -> None:
+        most = self._context - REPLY_TOKENS_MIN
+        if len(ids) > most:
+            raise EngineFailed(f"{what} is {len(ids)} tokens and the model takes {most}", "shorten it")
+
+
+def render(messages: tuple[Message, ...], *, open_reply: bool) -> str:
+    """ChatML, the template of SmolLM2-Instruct. Control tokens inside a message's text are defused, never obeyed."""
+    turns = [f"<|im_start|>{message.role}\n{_defused(message.text)}<|im_end|>\n" for message in messages]
+    return "".join(turns) + ("<|im_start|>assistant\n" if open_reply else "")
+
+
+def _defused(text: str) -> str:
+    return text.replace("\0", "").replace("<|", "< |")
+
+
+class Sampler:
+    """Chooses the next token as the prompt asks: greedily, or from the nucleus of a tempered distribution."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._temperature = prompt.temperature
+        self._top_p = prompt.top_p
+        self._chance = seeded(prompt.seed)
+
+    def __call__(self, logits: npt.NDArray[np.float32]) -> int:
+        if self._temperature <= 0:
+            return int(logits.argmax())
+        scaled = np.exp((logits - logits.max()).astype(np.float64) / self._temperature)
+        order = np.argsort(-scaled)
+        reached = np.cumsum(scaled[order]) / scaled.sum()
+        kept = int(np.searchsorted(reached, min(self._top_p, 1.0))) + 1
+        nucleus = reached[: min(kept, len(reached))]
+        return int(order[int(np.searchsorted(nucleus, self._chance.random() * nucleus[-1], side="right"))])
+
+
+class _Text:
+    """Turns tokens into text, holding back what may be the beginning of a stop text."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._stop = stop
+        self._held = ""
+        self.stopped = False
+
+    def take(self, token: int) -> str | None:
+        """The text that became certain with this token, if any."""
+        self._held += self._stream.step(self._tokenizer, token) or ""
+        ends = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        if ends:
+            self.stopped = True
+            return self._release(min(ends)) or None
+        return self._release(len(self._held) - self._doubtful()) or None
+
+    def rest(self) -> str:
+        return "" if self.stopped else self._release(len(self._held))
+
+    def _doubtful(self) -> int:
+        """Length of the longest end of the held text that begins a stop text."""
+        lengths = (n for stop in self._stop for n in range(len(stop) - 1, 0, -1) if self._held.endswith(stop[:n]))
+        return max(lengths, default=0)
+
+    def _release(self, length: int) -> str:
+        out, self._held = self._held[:length], self._held[length:]
+        return out
+
+
+class _CachedRun:
+    """The session, its bound buffers, and the ids whose keys and values stand in them."""
+
+    def __init__(self, session: Any, generation: dict[str, int]) -> None:
+        self._session = session
+        self._context = generation["context"]
+        self._held: list[int] = []
+        self._binding = session.io_binding()
+        shape = (1, generation["kv_heads"], self._context, generation["head"])
+        for layer in range(generation["layers"]):
+            for part in ("key", "value"):
+                buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+                self._binding.bind_ortvalue_input(f"past_key_values.{layer}.{part}", buffer)
+                self._binding.bind_ortvalue_output(f"present.{layer}.{part}", buffer)
+
+    @property
+    def room(self) -> int:
+        """Tokens that still fit."""
+        return self._context - len(self._held)
+
+    def shared(self, ids: list[int]) -> int:
+        """How many of these ids need no computation. The last one always does: its logits are wanted."""
+        same = 0
+        for ours, theirs in zip(self._held, ids[:-1], strict=False):
+            if ours != theirs:
+                break
+            same += 1
+        return same
+
+    def prefill(self, ids: list[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """Runs what the cache lacks, a piece at a time; yields each piece's last logits."""
+        del self._held[self.shared(ids) :]
+        for start in range(len(self._held), len(ids), PREFILL_TOKENS):
+            yield self._forward(ids[start : start + PREFILL_TOKENS])
+
+    def forget(self) -> None:
+        self._held.clear()
+
+    def step(self, token: int) -> npt.NDArray[np.float32]:
+        return self._forward([token])
+
+    def _forward(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        total = len(self._held) + len(ids)
+        bind = self._binding.bind_cpu_input
+        bind("input_ids", np.array([ids], np.int64))
+        bind("keep", np.array([len(ids) - 1], np.int64))
+        bind("seqlens_k", np.array([total - 1], np.int32))
+        bind("total_len", np.array(total, np.int32))
+        self._binding.bind_output("logits", "cpu")
+        self._session.run_with_iobinding(self._binding)
+        self._held += ids
+        logits: npt.NDArray[np.float32] = self._binding.get_outputs()[-1].numpy()[0, 0]
+        return logits

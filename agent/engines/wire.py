@@ -1,0 +1,52 @@
+"""The frames between an engine's process and ours: a length, then a pickle. Both ends are this package, started by itself."""
+
+import pickle
+import socket
+import struct
+from asyncio import IncompleteReadError, StreamReader
+from typing import Any, TypeAlias
+
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+"""Far above any piece of sound; a longer frame means the stream is out of step."""
+
+HEADER = struct.Struct("!I")
+
+Frame: TypeAlias = tuple[Any, ...]
+"""To the child: ("settings", s), then ("open" | "finish" | "cancel", call) and ("item", call, x).
+From it: ("ready",), then ("step", call, output, usage), ("end", call), ("failed", call, message, todo); call 0 is the start."""
+
+
+def pack(frame: Frame) -> bytes:
+    body = pickle.dumps(frame, protocol=pickle.HIGHEST_PROTOCOL)
+    return HEADER.pack(len(body)) + body
+
+
+async def read(stream: StreamReader) -> Frame | None:
+    """The next frame, or None where the other end is gone."""
+    try:
+        (length,) = HEADER.unpack(await stream.readexactly(HEADER.size))
+        return _decode(await stream.readexactly(length)) if length <= FRAME_BYTES_MAX else None
+    except (IncompleteReadError, ConnectionError):
+        return None
+
+
+def receive(connection: socket.socket) -> Frame | None:
+    """The same for a process that blocks."""
+    header = _exactly(connection, HEADER.size)
+    body = _exactly(connection, HEADER.unpack(header)[0]) if header else None
+    return _decode(body) if body else None
+
+
+def _decode(body: bytes) -> Frame:
+    frame: Frame = pickle.loads(body)  # noqa: S301  a socket pair that only our own child holds
+    return frame
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes | None:
+    held = bytearray()
+    while len(held) < length:
+        piece = connection.recv(length - len(held))
+        if not piece:
+            return None
+        held += piece
+    return bytes(held)

@@ -1,0 +1,66 @@
+"""What can go wrong in a way a person must act on: a code for machines, one line for people, and what to do."""
+
+
+class VoxmeterError(Exception):
+    """The root. `str(error)` is the whole line a person reads."""
+
+    code = "error"
+    """Stable name for logs, tests and JSON."""
+
+    exit_status = 2
+    """1 a finding, 2 wrong usage or unreadable input (contract, command line)."""
+
+    def __init__(self, message: str, todo: str = "") -> None:
+        super().__init__(f"{message}; {todo}" if todo else message)
+        self.message = message
+        self.todo = todo
+
+
+class BadInput(VoxmeterError):
+    """A file, text or argument that can't be used as it is."""
+
+    code = "bad-input"
+
+
+class BadProfile(BadInput):
+    """A device profile with a wrong key or value."""
+
+    code = "bad-profile"
+
+
+class BadRateCard(BadInput):
+    """A rate card that can't price what it says it prices."""
+
+    code = "bad-rate-card"
+
+
+class BadWeights(VoxmeterError):
+    """A model that is unknown, not fetched, cut short or altered."""
+
+    code = "bad-weights"
+
+
+class MissingPart(VoxmeterError):
+    """An optional part of the installation (a library, a program, a right) is not here."""
+
+    code = "missing-part"
+
+
+class EngineFailed(VoxmeterError):
+    """An engine refused its input, crashed or was killed; the turn fails, the engine is started again."""
+
+    code = "engine-failed"
+    exit_status = 1
+
+
+class LedgerBusy(VoxmeterError):
+    """Another process owns the ledger."""
+
+    code = "ledger-busy"
+
+
+class LedgerDamaged(VoxmeterError):
+    """The ledger's file or chain is not what was written."""
+
+    code = "ledger-damaged"
+    exit_status = 1

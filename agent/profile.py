@@ -1,0 +1,180 @@
+"""The device profile: TOML and environment become frozen models, or one line that says what is wrong and where.
+
+A key of the environment overrides one of the file: `VOXMETER_LLM__THREADS=1`. Shape is checked here; whether an engine, model
+or rate card of that name exists is checked by `app`, which knows the registries.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent.errors import BadProfile
+from agent.shipped import shipped
+
+DEFAULT = "simulated"
+ENVIRONMENT_PREFIX = "VOXMETER_"
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""A name that may stand in a topic, a URN and a path."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Device(_Part):
+    """Who this robot is."""
+
+    tenant: Word
+    id: Word
+
+
+class Billing(_Part):
+    """Who pays, and the prices the device estimates with."""
+
+    account: Word
+    rate_card: str
+    """Path of a card, or the name of a shipped one."""
+
+
+class Engine(_Part):
+    """Which engine runs a stage, on which model."""
+
+    engine: Word
+    model: Word
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    options: dict[str, Any] = {}
+    """Passed to the engine as they are."""
+
+
+class Llm(Engine):
+    """The language model and how it may answer."""
+
+    context_tokens: Annotated[int, Field(ge=256, le=8192)] = 2048
+    """Prompt and reply together; not more than the model was converted for."""
+    max_tokens: Annotated[int, Field(ge=1, le=1024)] = 64
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    stop: tuple[str, ...] = ()
+
+
+class Hearing(_Part):
+    """When sound counts as speech. Probabilities of the voice activity detector, times in milliseconds."""
+
+    speech_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    silence_below: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    speech_ms_min: Annotated[int, Field(ge=32, le=2000)] = 96
+    pause_ms: Annotated[int, Field(ge=96, le=5000)] = 320
+    before_ms: Annotated[int, Field(ge=0, le=2000)] = 320
+    """Sound kept from before the speech was noticed."""
+
+
+class Dialog(_Part):
+    """What the robot knows and how it behaves."""
+
+    system_prompt: Annotated[str, Field(max_length=20_000)]
+
+
+class Profile(BaseSettings):
+    """A device profile."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    device: Device
+    billing: Billing
+    asr: Engine
+    llm: Llm
+    tts: Engine
+    vad: Engine
+    hearing: Hearing = Hearing()
+    dialog: Dialog
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def find(name: str) -> Path:
+    """The file of a profile given by path or by the name of a shipped one."""
+    if "/" in name or name.endswith(".toml"):
+        return Path(name)
+    path = shipped("device_profiles") / f"{name}.toml"
+    if not path.is_file():
+        names = sorted(file.stem for file in path.parent.glob("*.toml"))
+        raise BadProfile(f"no device profile is called {name!r}", _suggest(name, names))
+    return path
+
+
+def load(name: str = DEFAULT) -> Profile:
+    """Reads a profile. Raises BadProfile: file, line, what is wrong, and the nearest thing that is right."""
+    path = find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        raise BadProfile(f"{path}: {error.strerror}", "name a readable device profile") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadProfile(f"{path}: not TOML: {error}") from error
+    try:
+        return Profile(**tables)
+    except ValidationError as error:
+        raise _explained(error.errors()[0], path, text) from error
+
+
+def _explained(error: Any, path: Path, text: str) -> BadProfile:
+    place = [str(part) for part in error["loc"]]
+    line = line_of(text, place)
+    where = f"{path}:{line}" if line else f"environment {ENVIRONMENT_PREFIX}{'__'.join(place).upper()}"
+    key = ".".join(place)
+    if error["type"] == "extra_forbidden":
+        return BadProfile(f"{where}: unknown key {key}", _suggest(place[-1], known_keys(place[:-1])))
+    if error["type"] == "missing":
+        return BadProfile(f"{path}: {key} is missing", f"add {place[-1]} to [{'.'.join(place[:-1])}]" if place[1:] else f"add [{key}]")
+    return BadProfile(
+        f"{where}: {key}: {error['msg'].lower()}", f"it is {error['input']!r}" if not isinstance(error["input"], dict) else ""
+    )
+
+
+def known_keys(place: list[str]) -> list[str]:
+    """Keys the profile knows in a table."""
+    model: type[BaseModel] = Profile
+    for name in place:
+        inner = model.model_fields[name].annotation if name in model.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def line_of(text: str, place: list[str]) -> int | None:
+    """The line that sets a key, or that opens its table; None where the file has neither."""
+    table, opened = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            table = header[1].replace(" ", "").replace('"', "")
+            if table == ".".join(place):
+                opened = number
+        elif assigned := re.match(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""", line):
+            key = f"{table}.{assigned[1]}".strip(".")
+            if key == ".".join(place):
+                return number
+    return opened

@@ -1,0 +1,98 @@
+"""Reads a ledger without owning it: records, totals, and whether the chain is whole."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlite_utils import Database
+
+from agent.contract.canonical import genesis, link
+from agent.contract.record import type_name
+from agent.errors import BadInput, LedgerDamaged
+from agent.store.db import LEDGER_FILE, open_reader
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found."""
+
+    records: int
+    """Records whose place in the chain was checked and found good."""
+    head: str
+    """Hex of the last good hash."""
+    sequence: int | None = None
+    """The first bad record; None if there is none, or if what is bad is not a record."""
+    problem: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return not self.problem
+
+
+class LedgerReader:
+    """One ledger file, read only."""
+
+    def __init__(self, state: Path) -> None:
+        """Raises BadInput if there is no ledger yet."""
+        path = state / LEDGER_FILE
+        if not path.is_file():
+            raise BadInput(f"no ledger in {state}", "a first turn makes one: voxmeter ask FILE.wav")
+        self._connection = open_reader(path)
+        self._path = path
+
+    def bodies(self, short_type: str | None = None) -> Iterator[bytes]:
+        """Bodies as stored, oldest first. `short_type`: `usage`, or the full `voxmeter.usage.v1`."""
+        query = "SELECT body FROM record"
+        wanted: tuple[str, ...] = ()
+        if short_type:
+            query += " WHERE type = ?"
+            wanted = (short_type if short_type.startswith("voxmeter.") else type_name(short_type),)  # type: ignore[arg-type]
+        yield from (row[0] for row in self._rows(f"{query} ORDER BY sequence", wanted))
+
+    def records(self, short_type: str | None = None) -> Iterator[dict[str, Any]]:
+        """The same, decoded."""
+        for body in self.bodies(short_type):
+            yield orjson.loads(body)
+
+    def odometer(self) -> dict[tuple[str, str, str, str], int]:
+        """Quantities by (stage, model, placement, class)."""
+        rows = Database(self._connection).table("odometer").rows
+        return {(row["stage"], row["model"], row["placement"], row["class"]): row["quantity"] for row in rows}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def verify(self) -> Verdict:
+        """Walks the chain from its beginning and names the first record that is not what was written."""
+        epoch = next((row[0] for row in self._rows("SELECT value FROM meta WHERE name = 'epoch'")), "")
+        head, good = genesis(epoch), 0
+        try:
+            for sequence, type_, hash_, body in self._rows("SELECT sequence, type, hash, body FROM record ORDER BY sequence"):
+                problem = _problem(sequence, good + 1, type_, body, epoch) or ("" if link(head, body) == hash_ else "its hash is wrong")
+                if problem:
+                    return Verdict(good, head.hex(), good + 1, problem)
+                head, good = hash_, sequence
+        except LedgerDamaged as error:
+            return Verdict(good, head.hex(), good + 1, error.message)
+        return Verdict(good, head.hex(), None, "" if good else "it holds no record")
+
+    def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
+        try:
+            yield from self._connection.execute(query, parameters)
+        except sqlite3.DatabaseError as error:
+            raise LedgerDamaged(f"{self._path}: {error}", "run: voxmeter usage verify") from error
+
+
+def _problem(sequence: int, expected: int, type_: str, body: bytes, epoch: str) -> str:
+    """What is wrong with a row on its own, whatever its hash says."""
+    if sequence != expected:
+        return "it is missing"
+    try:
+        record = orjson.loads(body)
+        agrees = (record["type"], record["id"]) == (type_, f"{epoch}:{sequence:020d}")
+    except (ValueError, KeyError, TypeError):
+        return "its body is not a record"
+    return "" if agrees else "its type or place is not what its body says"
