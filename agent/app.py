@@ -149,7 +149,7 @@ def _asr_vocabulary(settings: EngineSettings) -> str:
 
 def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], clock: Clock) -> Manner:
     llm = profile.llm
-    prompt = Prompt((), llm.max_tokens, llm.temperature, llm.top_p, llm.stop, seed=clock.seed())
+    prompt = Prompt((), llm.max_tokens, llm.temperature, llm.top_p, llm.repetition_penalty, llm.stop, seed=clock.seed())
     return Manner(
         system_prompt=profile.dialog.system_prompt.strip(),
         prompt=prompt,

@@ -40,24 +40,24 @@ class Check:
 
 def examine(profile: str, state: Path, models: Path, clock: Clock) -> list[Check]:
     """All checks, each on its own: one that fails does not hide the next."""
-    checks: list[Callable[[], Check]] = [
-        lambda: _profile(profile),
-        lambda: _models(profile, models),
-        lambda: _disk(state),
-        lambda: _sync(state, clock),
-        lambda: _clock(clock),
-        _sound,
-    ]
-    return [_safely(check) for check in checks]
+    checks: dict[str, Callable[[], Check]] = {
+        "profile": lambda: _profile(profile),
+        "models": lambda: _models(profile, models),
+        "disk": lambda: _disk(state),
+        "sync": lambda: _sync(state, clock),
+        "clock": lambda: _clock(clock),
+        "sound": _sound,
+    }
+    return [_safely(name, check) for name, check in checks.items()]
 
 
-def _safely(check: Callable[[], Check]) -> Check:
+def _safely(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except VoxmeterError as error:
-        return Check(error.code, "bad", error.message, error.todo)
+        return Check(name, "bad", error.message, error.todo)
     except OSError as error:
-        return Check("disk", "bad", f"{error.filename}: {error.strerror}", "check the path and its rights")
+        return Check(name, "bad", f"{error.filename}: {error.strerror}", "check the path and its rights")
 
 
 def _profile(name: str) -> Check:

@@ -79,6 +79,8 @@ class Prompt:
     """0 takes the likeliest token each time."""
     top_p: float = 1.0
     """Samples from the likeliest tokens that together reach this probability."""
+    repetition_penalty: float = 1.0
+    """Divides the logits of tokens the reply already has, by more than 1 against loops; 1 changes nothing."""
     stop: tuple[str, ...] = ()
     """Texts that end the reply; they are not part of it."""
     seed: int = 0

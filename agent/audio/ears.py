@@ -11,7 +11,6 @@ from agent.ports import Vad
 from agent.profile import Hearing
 from agent.values import AudioChunk
 
-
 IN_FLIGHT_MAX = 16
 """Frames the model may be behind, half a second; a file waits here instead of piling up."""
 

@@ -16,7 +16,7 @@ BLOCK_FRAMES = 65_536
 
 FORMATS = ("WAV", "WAVEX", "RF64")
 
-STREAMED_SIZES = (0, 0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_F000)
+STREAMED_SIZES = (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_F000)
 """Data sizes that programs write when they do not know the length: the data then goes to the end of the file."""
 
 RATE_HZ_MIN, RATE_HZ_MAX = 4_000, 384_000
@@ -103,7 +103,7 @@ def _riff_problem(head: bytes, file: BinaryIO, size: int) -> str:
 def _data_problem(length: int, held: int, *, formatted: bool) -> str:
     if not formatted:
         return "its header says nothing of the format; record it again"
-    if held <= 0 or (length == 0 and held == 0):
+    if length == 0 or held <= 0:
         return "it holds no samples; record it again"
     if length not in STREAMED_SIZES and held < length:
         return f"its sound is cut short ({held} of {length} bytes); record it again"

@@ -84,14 +84,23 @@ def _show_records(console: Console, reader: LedgerReader, type_: str | None) -> 
 
 def show_total(console: Console, summed: dict[str, Any]) -> None:
     """Totals for a person."""
-    figures = ("records", "input_tokens", "cached_tokens", "output_tokens", "audio_in_ms", "audio_out_ms", "characters", "billed_tokens")
-    table = grid("stage", "model", "placement", *(right(name.replace("_", " ")) for name in figures), right("amount"))
+    figures = {
+        "records": "records",
+        "input_tokens": "in",
+        "cached_tokens": "cached",
+        "output_tokens": "out",
+        "audio_in_ms": "heard ms",
+        "audio_out_ms": "spoken ms",
+        "characters": "characters",
+        "billed_tokens": "billed",
+    }
+    table = grid("stage", "model", *(right(heading) for heading in figures.values()), right("amount"))
     for row in summed["stages"]:
         amount = f"{row['amount']} {row['currency']}"
-        table.add_row(row["stage"], row["model"], row["placement"], *(cell(row[figure]) for figure in figures), amount)
+        table.add_row(row["stage"], f"{row['model']} ({row['placement']})", *(cell(row[figure]) for figure in figures), amount)
     table.add_section()
     for amount in summed["total"]:
-        table.add_row("total", *[""] * 9, amount["billed_tokens"], f"{amount['amount']} {amount['currency']}")
+        table.add_row("total", *[""] * 8, amount["billed_tokens"], f"{amount['amount']} {amount['currency']}")
     console.print(table)
     if summed["unresolved"]:
         console.print(f"{summed['unresolved']} records have no amount: their figures or prices are unknown")

@@ -193,13 +193,12 @@ class _Exchange:
             self._settling.append(asyncio.create_task(settled))
 
     async def _close(self) -> None:
-        """Interrupts what is still under way, then waits until all of the turn is durable."""
+        """Stops what is still under way, then waits until all of the turn is durable."""
         if self._speaking is not None:
             self._speaking.cancel()
         for running in self._running:
-            if running.result is None:
-                await running.call.cancel()
-                self._end(running, "interrupted")
+            await running.call.cancel()
+            self._end(running, "interrupted")
         await asyncio.gather(*self._settling)
 
     def _told(self) -> Turn:

@@ -36,9 +36,9 @@ class Child:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._inbox: queue.Queue[Frame | None] = queue.Queue(INBOX_ITEMS_MAX)
+        self._inbox: queue.Queue[Frame] = queue.Queue(INBOX_ITEMS_MAX)
+        self._newer: Frame | None = None
         self._cancelled = 0  # calls up to this number are to stop
-        self._call = 0
 
     def serve(self) -> None:
         settings_frame = receive(self._connection)
@@ -49,9 +49,10 @@ class Child:
             return
         self._send("ready")
         threading.Thread(target=self._read, daemon=True).start()
-        while (frame := self._inbox.get()) is not None:
-            if frame[0] == "open":
-                self._run(worker, frame[1])
+        while True:
+            kind, call, *_ = self._next()
+            if kind == "open":
+                self._run(worker, call)
 
     def _make(self, settings: EngineSettings) -> Worker | None:
         try:
@@ -65,7 +66,6 @@ class Child:
         return None
 
     def _run(self, worker: Worker, call: int) -> None:
-        self._call = call
         steps = worker.run(self._inputs(call))
         try:
             for output, usage in steps:
@@ -82,13 +82,19 @@ class Child:
                 steps.close()
 
     def _inputs(self, call: int) -> Iterator[Any]:
-        while (frame := self._inbox.get()) is not None:
-            kind, number = frame[0], frame[1]
-            if number < call:
-                continue
-            if kind != "item" or self._cancelled >= call:
+        while True:
+            kind, number, *item = frame = self._next()
+            if number > call:
+                self._newer = frame
+            if number >= call and (kind != "item" or self._cancelled >= call):
                 return
-            yield frame[2]
+            if number == call:
+                yield item[0]
+
+    def _next(self) -> Frame:
+        """The next frame; first the one that a call left because it opens its successor."""
+        frame, self._newer = self._newer, None
+        return frame or self._inbox.get()
 
     def _read(self) -> None:
         """Runs in its own thread until the parent is gone; then nothing is left to do here."""

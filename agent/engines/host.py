@@ -145,7 +145,7 @@ class Hosted(Generic[In, Out]):
         await self.write(("open", number))
 
     async def write(self, frame: Frame) -> None:
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():
             with contextlib.suppress(ConnectionError):  # the reader notices the death and ends the call
                 self._writer.write(pack(frame))
                 await self._writer.drain()

@@ -106,9 +106,24 @@ class Sampler:
     def __init__(self, prompt: Prompt) -> None:
         self._temperature = prompt.temperature
         self._top_p = prompt.top_p
+        self._penalty = prompt.repetition_penalty
         self._chance = seeded(prompt.seed)
+        self._said: list[int] = []
 
     def __call__(self, logits: npt.NDArray[np.float32]) -> int:
+        token = self._choose(self._penalised(logits))
+        self._said.append(token)
+        return token
+
+    def _penalised(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        if self._penalty == 1 or not self._said:
+            return logits
+        held = logits.copy()
+        seen = np.unique(self._said)
+        held[seen] = np.where(held[seen] > 0, held[seen] / self._penalty, held[seen] * self._penalty)
+        return held
+
+    def _choose(self, logits: npt.NDArray[np.float32]) -> int:
         if self._temperature <= 0:
             return int(logits.argmax())
         scaled = np.exp((logits - logits.max()).astype(np.float64) / self._temperature)

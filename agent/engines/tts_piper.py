@@ -27,6 +27,7 @@ class TtsPiper:
         session = onnxruntime.InferenceSession(str(model), session_options(settings.threads))
         self._voice = PiperVoice(session=session, config=PiperConfig.from_dict(json.loads(config.read_text())))
         self._rate_hz = int(self._voice.config.sample_rate)
+        self._speak("Ready.")  # the first run allocates; no customer should wait for it
 
     def run(self, inputs: Iterator[str]) -> Generator[Step[Speech]]:
         characters = samples = 0

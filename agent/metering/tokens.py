@@ -18,9 +18,6 @@ QWEN_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[
 DIGEST_DIGITS = 12
 """Digits of the vocabulary's sha256 in a counter's name: enough to tell files apart, short enough for a record."""
 
-PIECE_CHARACTERS_MAX = 100_000
-"""Text is encoded this much at a time: a longer run of one character would take the merge loop minutes."""
-
 
 @dataclass(frozen=True, slots=True)
 class TokenCounter:

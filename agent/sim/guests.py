@@ -13,7 +13,7 @@ from agent.values import Speech
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 UTF8 = 1
-WORDS_PER_MINUTE = 160
+WORDS_PER_MINUTE = 150
 """A little slower than espeak's own pace: guests in a lobby do not hurry."""
 
 RATE_PARAMETER = 1
@@ -59,7 +59,7 @@ class Guest:
     wav: Path
 
 
-QUESTIONS = {"guest 1": "What time is breakfast served tomorrow morning?", "guest 2": "Is there a swimming pool in the hotel?"}
+QUESTIONS = {"guest 1": "What time does breakfast start in the morning?", "guest 2": "What is the password of the wireless network?"}
 
 HUMAN = "guest 3, a human recording"
 

@@ -7,6 +7,9 @@ from typing import Any
 COLOURS = {"asr": "#4477aa", "llm": "#ccbb44", "tts": "#228833"}
 """A palette that colour-blind readers can tell apart."""
 
+LABEL_ROOM = 1.35
+"""The scale goes this far beyond the last end, so that its label fits."""
+
 STAGES_SHOWN = ("asr", "llm", "tts")
 
 
@@ -17,11 +20,12 @@ def draw(turns: Sequence[tuple[str, dict[str, Any]]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plot  # noqa: PLC0415  after choosing a backend without a screen
 
-    figure, panels = plot.subplots(len(turns), 1, figsize=(10, 1.2 + 1.9 * len(turns)), sharex=True, squeeze=False)
+    figure, panels = plot.subplots(len(turns), 1, figsize=(11, 0.8 + 1.7 * len(turns)), sharex=True, squeeze=False, layout="constrained")
     for panel, (title, told) in zip(panels[:, 0], turns, strict=True):
         _panel(panel, title, told)
+    ends = [stage["started_ms"] + stage["duration_ms"] for _, told in turns for stage in told["stages"]]
+    panels[-1, 0].set_xlim(0, max(ends, default=1) * LABEL_ROOM)
     panels[-1, 0].set_xlabel("milliseconds from the start of the turn; a white line marks a stage's first output")
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     plot.close(figure)
 
@@ -35,12 +39,10 @@ def _panel(panel: Any, title: str, told: dict[str, Any]) -> None:
         panel.barh(row, max(stage["duration_ms"], 1), left=stage["started_ms"], color=COLOURS[stage["stage"]], height=0.6)
         if stage["first_output_ms"] is not None:
             panel.plot([stage["first_output_ms"]] * 2, [row - 0.3, row + 0.3], color="white", linewidth=2)
-        label = f" {stage['duration_ms']} ms, {stage['billed_tokens'] or '?'} tokens, {stage['outcome']}"
+        label = f"  {stage['duration_ms']} ms, {stage['billed_tokens'] or '?'} tokens, {stage['outcome']}"
         panel.text(stage["started_ms"] + stage["duration_ms"], row, label, va="center", fontsize=8)
     panel.set_yticks(range(len(STAGES_SHOWN)), STAGES_SHOWN)
     panel.set_ylim(len(STAGES_SHOWN) - 0.5, -0.5)
-    panel.margins(x=0.3)
-    panel.set_xlim(left=0)
     panel.spines[["top", "right"]].set_visible(False)
 
 

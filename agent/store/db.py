@@ -20,6 +20,10 @@ BUSY_MS = 5_000
 """A reader's checkpoint may hold the file for a moment; longer means something else writes."""
 
 
+DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What reading a file that is not what was written can raise: SQLite's errors, and Python's on text or integers that are none."""
+
+
 class Lock:
     """Ownership of a state folder, as long as the process lives. The descriptor closes on exec: children inherit nothing."""
 
@@ -52,7 +56,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         raise LedgerDamaged(f"{path}: {error}", "move the file aside; a new ledger starts by itself") from error
     if fresh:
         _sync_folder(path.parent)  # a new file is not durable until its name is
@@ -64,7 +68,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         connection.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error
     return connection
 

@@ -1,6 +1,6 @@
 """Reads a ledger without owning it: records, totals, and whether the chain is whole."""
 
-import sqlite3
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ from sqlite_utils import Database
 from agent.contract.canonical import genesis, link
 from agent.contract.record import type_name
 from agent.errors import BadInput, LedgerDamaged
-from agent.store.db import LEDGER_FILE, open_reader
+from agent.store.db import DAMAGE, LEDGER_FILE, open_reader
+
+EPOCH = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ class LedgerReader:
 
     def odometer(self) -> dict[tuple[str, str, str, str], int]:
         """Quantities by (stage, model, placement, class)."""
-        rows = Database(self._connection).table("odometer").rows
+        try:
+            rows = list(Database(self._connection).table("odometer").rows)
+        except DAMAGE as error:
+            raise LedgerDamaged(f"{self._path}: {error}", "run: voxmeter usage verify") from error
         return {(row["stage"], row["model"], row["placement"], row["class"]): row["quantity"] for row in rows}
 
     def close(self) -> None:
@@ -67,9 +72,12 @@ class LedgerReader:
 
     def verify(self) -> Verdict:
         """Walks the chain from its beginning and names the first record that is not what was written."""
-        epoch = next((row[0] for row in self._rows("SELECT value FROM meta WHERE name = 'epoch'")), "")
-        head, good = genesis(epoch), 0
+        head, good = b"", 0
         try:
+            epoch = next((str(row[0]) for row in self._rows("SELECT value FROM meta WHERE name = 'epoch'")), "")
+            if not EPOCH.fullmatch(epoch):
+                return Verdict(0, "", None, "it does not say which epoch it holds")
+            head = genesis(epoch)
             for sequence, type_, hash_, body in self._rows("SELECT sequence, type, hash, body FROM record ORDER BY sequence"):
                 problem = _problem(sequence, good + 1, type_, body, epoch) or ("" if link(head, body) == hash_ else "its hash is wrong")
                 if problem:
@@ -82,17 +90,17 @@ class LedgerReader:
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:
             yield from self._connection.execute(query, parameters)
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise LedgerDamaged(f"{self._path}: {error}", "run: voxmeter usage verify") from error
 
 
-def _problem(sequence: int, expected: int, type_: str, body: bytes, epoch: str) -> str:
+def _problem(sequence: int, expected: int, type_: object, body: Any, epoch: str) -> str:
     """What is wrong with a row on its own, whatever its hash says."""
     if sequence != expected:
         return "it is missing"
     try:
         record = orjson.loads(body)
-        agrees = (record["type"], record["id"]) == (type_, f"{epoch}:{sequence:020d}")
+        agrees = isinstance(body, bytes) and (record["type"], record["id"]) == (type_, f"{epoch}:{sequence:020d}")
     except (ValueError, KeyError, TypeError):
         return "its body is not a record"
     return "" if agrees else "its type or place is not what its body says"

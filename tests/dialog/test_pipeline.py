@@ -1,0 +1,189 @@
+"""A turn with scripted engines: every ending of every stage is on the books, once."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.audio.ears import FrameEars
+from agent.clock import SystemClock
+from agent.dialog.books import Books
+from agent.dialog.pipeline import Manner, Pipeline, Stages
+from agent.engines.host import Hosted, start
+from agent.engines.scripted import words
+from agent.ports import EngineSettings
+from agent.profile import Hearing
+from agent.store.ledger import SqliteLedger
+from agent.store.reading import LedgerReader
+from agent.values import Prompt, Speech, Turn
+from tests.conftest import tone
+from tests.engines.helpers import chunks
+from tests.metering.test_rating import card
+
+LOUD = [chunk.pcm for chunk in chunks(tone(2.0))]
+QUIET = [bytes(1024)] * 40
+
+
+class Robot:
+    """Scripted engines, a real ledger."""
+
+    def __init__(self, engines: dict[str, Hosted[Any, Any]], ledger: SqliteLedger) -> None:
+        clock = SystemClock()
+        self.engines = engines
+        self.spoken: list[Speech] = []
+        names = {"asr": "w@1", "llm": "w@1", "tts": "w@1"}
+        self.books = Books(ledger, card(), names, clock)  # type: ignore[arg-type]
+        manner = Manner("be kind", Prompt((), 40), 500, words, words)
+        self._pipeline = Pipeline(Stages(engines["asr"], engines["llm"], engines["tts"]), self.books, manner, clock)
+        self._clock = clock
+
+    async def hear(self, frames: list[bytes] = LOUD) -> Turn:
+        ears = FrameEars(frames, self.engines["vad"], Hearing(), self._clock)
+        return await self._pipeline.turn(ears, self.spoken.append, "s1")
+
+
+Test = Callable[[Robot], Awaitable[None]]
+
+
+def run(state: Path, test: Test, **options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs a test on a robot; returns the usage records it left."""
+
+    async def main() -> None:
+        clock = SystemClock()
+        ledger = SqliteLedger(state, tenant="demo", device="sim-1", account="hotel", clock=clock)
+        parts = ("asr", "llm", "tts", "vad")
+        settings = [EngineSettings(f"{part}_scripted", "script", options=options.get(part, {})) for part in parts]
+        engines = dict(zip(parts, await asyncio.gather(*(start(one, clock) for one in settings)), strict=True))
+        try:
+            await test(Robot(engines, ledger))
+        finally:
+            await asyncio.gather(*(engine.aclose() for engine in engines.values()))
+            await ledger.aclose()
+
+    asyncio.run(main())
+    assert LedgerReader(state).verify().whole
+    return [record["data"] for record in LedgerReader(state).records("usage")]
+
+
+def endings(records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(record["stage"], record["outcome"]) for record in records]
+
+
+def test_a_turn_is_heard_answered_spoken_and_settled(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = await robot.hear()
+        assert (turn.transcript, turn.reply) == ("what time is breakfast", "Breakfast is served from half past six.")
+        assert "".join(piece.text for piece in robot.spoken) == turn.reply
+        assert turn.speech_end_to_first_audio_ms is not None
+
+    asr, llm, tts = run(tmp_path, test)
+    assert endings([asr, llm, tts]) == [("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    assert (asr["gen_ai.usage.output_tokens"], asr["audio_in_ms"]) == (4, 2016)
+    assert (llm["gen_ai.usage.input_tokens"], llm["gen_ai.usage.output_tokens"]) == (6, 7)
+    assert (tts["gen_ai.usage.input_tokens"], tts["characters"], tts["characters_heard"]) == (7, 39, 39)
+    assert [record["amount"] for record in (asr, llm, tts)] == ["0.04", "0.13", "0.07"]
+    assert len({record["turn_id"] for record in (asr, llm, tts)}) == 1
+
+
+def test_silence_leaves_only_the_listening(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = await robot.hear(QUIET)
+        assert (turn.transcript, turn.reply, turn.problems) == ("", "", ())
+
+    (asr,) = run(tmp_path, test)
+    assert (asr["outcome"], asr["gen_ai.usage.output_tokens"], asr["audio_in_ms"], asr["amount"]) == ("completed", 0, 0, "0")
+
+
+def test_sound_without_words_leaves_only_the_listening(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        assert (await robot.hear()).reply == ""
+
+    (asr,) = run(tmp_path, test, asr={"transcripts": [""]})
+    assert asr["audio_in_ms"] == 2016
+
+
+def test_a_failed_mind_is_on_the_books_and_the_next_turn_works(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        assert (await robot.hear()).problems == ("no idea",)
+        assert (await robot.hear()).reply == "Good day."
+
+    records = run(tmp_path, test, llm={"replies": ["fail: no idea", "Good day."]})
+    assert endings(records) == [("asr", "completed"), ("llm", "failed"), ("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    assert records[1]["gen_ai.usage.input_tokens"] == 6
+    assert records[1]["amount"] == "0.00"
+
+
+def test_a_mind_with_nothing_to_say_is_no_fault(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = await robot.hear()
+        assert (turn.reply, turn.problems) == ("", ())
+
+    assert endings(run(tmp_path, test, llm={"replies": [""]})) == [("asr", "completed"), ("llm", "completed")]
+
+
+@pytest.mark.parametrize("part", ["asr", "tts", "vad"])
+def test_an_engine_killed_in_mid_turn_ends_the_turn_and_the_next_one_works(tmp_path: Path, part: str) -> None:
+    """The killed stage is failed; no later stage is billed for what nobody hears; the next turn is as good as any."""
+
+    async def test(robot: Robot) -> None:
+        def kill(speech: Speech) -> None:
+            os.kill(robot.engines["tts"].process_id, signal.SIGKILL)
+
+        if part == "tts":
+            robot.spoken = type("Killing", (list,), {"append": staticmethod(kill)})()
+            turn = await robot.hear()
+        else:
+            endless = asyncio.create_task(robot.hear(LOUD * 400))
+            await asyncio.sleep(0.3)
+            os.kill(robot.engines[part].process_id, signal.SIGKILL)
+            turn = await endless
+        assert any("was killed (SIGKILL)" in problem for problem in turn.problems)
+        robot.spoken = []
+        assert (await robot.hear()).problems == ()
+
+    reply = "One long sentence to begin with. " + "Then another one that goes on. " * 12
+    records = run(tmp_path, test, llm={"replies": [reply]}, tts={"ms_per_character": 400})
+    failed, later = records[: len(records) - 3], records[-3:]
+    assert endings(later) == [("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    assert [stage for stage, outcome in endings(failed) if outcome == "failed"] == ["tts" if part == "tts" else "asr"]
+    assert len(failed) == (3 if part == "tts" else 1)
+    assert len({record["turn_id"] for record in failed}) == 1
+
+
+def test_a_turn_somebody_stops_is_interrupted_with_what_it_used(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = asyncio.create_task(robot.hear(LOUD * 300))
+        await asyncio.sleep(0.3)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+        assert (await robot.hear()).problems == ()
+
+    records = run(tmp_path, test)
+    assert endings(records)[0] == ("asr", "interrupted")
+    assert records[0]["audio_in_ms"] > 0
+    assert len(records) == 4
+
+
+def test_a_question_too_long_for_the_model_keeps_its_end_and_says_so(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = await robot.hear()
+        assert turn.notes == ("the question is too long for the model: its first 318 of 800 words were left out",)
+
+    run(tmp_path, test, asr={"transcripts": ["word " * 800]})
+
+
+def test_a_refusing_ledger_is_told_not_swallowed(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        async def refuse(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        robot.books.settle = refuse  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="No space left"):
+            await robot.hear()
+
+    assert run(tmp_path, test) == []
