@@ -60,7 +60,10 @@ def _chunks(file: soundfile.SoundFile) -> Iterator[bytes]:
     with file:
         more = True
         while more:
-            block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            try:
+                block = file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError) as error:
+                raise BadInput(f"{file.name}: it can't be read to its end: {error}") from error
             more = len(block) == BLOCK_FRAMES
             mono = np.nan_to_num(block.mean(axis=1, dtype=np.float32))
             if resampler is not None:

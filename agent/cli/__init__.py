@@ -12,6 +12,9 @@ from agent.errors import MissingPart, VoxmeterError
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What the command line library raises for wrong words; it exports only this subclass."""
 
+STOPPED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     name="voxmeter",
     help="The agent on a customer-service robot: it hears, thinks and speaks, and counts every token.",
@@ -33,7 +36,7 @@ def main() -> None:
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        fail("stopped", 130)
+        status = STOPPED
     except VoxmeterError as error:
         fail(str(error), error.exit_status)
     except ModuleNotFoundError as error:
@@ -46,4 +49,6 @@ def main() -> None:
         fail(f"{error.filename or 'system'}: {error.strerror or error}; check the path and its rights", 2)
     except UsageError as error:
         fail(f"{error.format_message()} See: voxmeter --help", 2)  # type: ignore[attr-defined]
+    if status == STOPPED:
+        fail("stopped", STOPPED)
     raise SystemExit(status or 0)

@@ -34,6 +34,9 @@ def pull(
     root = catalog.models_folder()
     wanted = _wanted(names, profile) + [catalog.read().find(name) for name in also or []]
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    for model in wanted:
+        if verify.problems(model, root, thorough=False):
+            Console(stderr=True).print(f"fetching {model.name}: {model.size / 1e6:.1f} MB, {model.licence}", highlight=False)
     with Progress(*columns, console=Console(stderr=True)) as bars:
         fetched = fetch.pull(wanted, root, _shown(bars))
     for model in wanted:

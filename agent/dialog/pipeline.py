@@ -8,7 +8,7 @@ A failed voice stops the thinking nobody could hear; a failed mind still lets th
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -108,11 +108,9 @@ class _Exchange:
         asr = self._begin("asr", self._stages.asr)
         asr.known["audio_in_ms"] = 0
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._give(asr))
-                group.create_task(self._take(asr))
-        except* EngineFailed as failures:
-            self._end(asr, "failed", str(failures.exceptions[0]))
+            await _together(self._give(asr), self._take(asr))
+        except EngineFailed as failure:
+            self._end(asr, "failed", str(failure))
         self._end(asr, "completed")
 
     async def _give(self, asr: RunningStage[AudioChunk, Transcript]) -> None:
@@ -205,3 +203,14 @@ class _Exchange:
         ended, sound = self._ears.ended_at, self._first_sound
         latency = None if ended is None or sound is None else round((sound - ended) * 1000)
         return Turn(self._turn_id, self._session_id, self._transcript, self._reply, tuple(self._results), latency, self._notes)
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Runs all at once; the first failure stops the others and is raised as it is, not as a group."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
 """Runs an engine in a child process and gives it the port's face; a crash fails the call and the engine is started again.
 
     starting --ready--> idle --open--> busy --end, failed--> idle
-    any --the child is gone--> starting, after a pause that grows with each death in a row
+    any --the child is gone--> starting, at once if it had served a call, else after a pause that doubles
 
 The call that was under way raises EngineFailed with how the child died; its usage stands as last reported. A call begun
 meanwhile waits for the new child, or fails at once when the last start did.
@@ -60,9 +60,7 @@ class HostedCall(Generic[In, Out]):
 
     async def cancel(self) -> None:
         """Asks the child to stop and waits until it has; outputs not yet taken are dropped."""
-        self._abandoned = True
-        while not self._outputs.empty():
-            self._outputs.get_nowait()
+        self._drop()
         self._outputs.put_nowait(None)  # whoever iterates stops now
         if self._begun and not self._ended.is_set():
             await self._write("cancel")
@@ -87,6 +85,18 @@ class HostedCall(Generic[In, Out]):
         if not self._ended.is_set():
             self._ended.set()
             await self._put(failure)
+
+    def supersede(self, failure: EngineFailed) -> None:
+        """Ends a call that gave way to another, without waiting for whoever may have stopped taking its outputs."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self._drop()
+            self._outputs.put_nowait(failure)
+
+    def _drop(self) -> None:
+        self._abandoned = True
+        while not self._outputs.empty():
+            self._outputs.get_nowait()
 
     async def _put(self, output: Out | EngineFailed | None) -> None:
         if not self._abandoned:
@@ -117,6 +127,7 @@ class Hosted(Generic[In, Out]):
         self._settled = asyncio.Event()  # a start has ended, well or badly
         self._failure: EngineFailed | None = None  # of the last start
         self._calls = 0
+        self._served = False  # the child that lives now has given something
         self._call: HostedCall[In, Out] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
@@ -140,8 +151,8 @@ class Hosted(Generic[In, Out]):
         """Makes this the engine's call; the one before it, if still under way, is cancelled by the child."""
         await self._until_ready()
         before, self._call = self._call, call
-        if before is not None:
-            await before.end(EngineFailed(f"{self.name} has moved on to another call"))
+        if before is not None and before is not call:
+            before.supersede(EngineFailed(f"{self.name} has moved on to another call"))
         await self.write(("open", number))
 
     async def write(self, frame: Frame) -> None:
@@ -159,13 +170,16 @@ class Hosted(Generic[In, Out]):
         """Keeps a child alive until cancelled."""
         pause = RESTART_SECONDS_FIRST
         while True:
-            started = await self._live_once()
-            pause = RESTART_SECONDS_FIRST if started else min(pause * 2, RESTART_SECONDS_MAX)
-            if not started:
+            self._served = False
+            await self._live_once()
+            if self._served:
+                pause = RESTART_SECONDS_FIRST
+            else:
                 await self._clock.sleep(pause)
+                pause = min(pause * 2, RESTART_SECONDS_MAX)
 
-    async def _live_once(self) -> bool:
-        """One child from birth to death; whether it ever became ready."""
+    async def _live_once(self) -> None:
+        """One child from birth to death."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -182,17 +196,19 @@ class Hosted(Generic[In, Out]):
                 self._failure, self._writer, self.process_id = None, writer, process.pid
                 self._settled.set()
                 await self._relay(reader)
+        except asyncio.CancelledError:
+            process.kill()  # a child that is still loading would not notice its socket closing
+            raise
         finally:
+            self._settled.clear()
             self.process_id, self._writer = 0, None
             writer.close()
             ending = await _reap(process)
-        self._settled.clear()
         if failure is not None:
             self._failure = failure if failure.message else EngineFailed(f"{self.name} {ending} while starting", "run: voxmeter doctor")
             self._settled.set()
         if self._call is not None:
             await self._call.end(EngineFailed(f"{self.name} {ending} in mid-turn", "it is being started again"))
-        return failure is None
 
     async def _first_word(self, reader: asyncio.StreamReader) -> EngineFailed | None:
         """What keeps the child from being ready; without a message where it died before it could say."""
@@ -207,6 +223,7 @@ class Hosted(Generic[In, Out]):
 
     async def _relay(self, reader: asyncio.StreamReader) -> None:
         while (frame := await read(reader)) is not None:
+            self._served = True
             if self._call is not None and frame[1] == self._call.number:
                 await self._call.take(frame)
 

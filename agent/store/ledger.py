@@ -14,7 +14,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.contract.canonical import canonical, genesis, link
 from agent.contract.record import SEQUENCE_DIGITS, source_of, type_name
-from agent.errors import LedgerDamaged
+from agent.errors import BadInput, LedgerDamaged
 from agent.ports import Appended, Draft
 from agent.store.db import LEDGER_FILE, Lock, open_writer
 
@@ -31,7 +31,7 @@ class SqliteLedger:
     """The books of one device in one state folder."""
 
     def __init__(self, state: Path, *, tenant: str, device: str, account: str, clock: Clock) -> None:
-        """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy or LedgerDamaged."""
+        """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy, LedgerDamaged or BadInput."""
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = Lock(state)
         self._clock = clock
@@ -56,7 +56,10 @@ class SqliteLedger:
 
     def _begin(self) -> None:
         held = dict(self._connection.execute("SELECT name, value FROM meta"))
-        self.epoch: str = held.get("epoch") or self._new_epoch()
+        ours = "/".join(self._names)
+        if held.get("device", ours) != ours:
+            raise BadInput(f"the ledger is of robot {held['device']}, the profile is of {ours}", "use another --state-dir")
+        self.epoch: str = held.get("epoch") or self._new_epoch(ours)
         row = self._connection.execute("SELECT sequence, hash FROM record ORDER BY sequence DESC LIMIT 1").fetchone()
         self._sequence: int
         self._head: bytes
@@ -64,9 +67,9 @@ class SqliteLedger:
         if not self._sequence:
             self._append([Draft("epoch", {"reason": "first"})])
 
-    def _new_epoch(self) -> str:
+    def _new_epoch(self, device: str) -> str:
         epoch = self._clock.new_epoch()
-        self._connection.execute("INSERT INTO meta (name, value) VALUES ('epoch', ?)", (epoch,))
+        self._connection.execute("INSERT INTO meta (name, value) VALUES ('epoch', ?), ('device', ?)", (epoch, device))
         return epoch
 
     def _append(self, drafts: list[Draft]) -> list[Appended]:

@@ -186,6 +186,22 @@ def _stop_when_speaking(voice: int) -> None:
     raise AssertionError("the voice never spoke")
 
 
+def test_ctrl_c_settles_the_turn_as_interrupted(tmp_path: Path, recordings: dict[str, Path]) -> None:
+    sound, rate_hz = soundfile.read(recordings["two_cities.wav"])
+    soundfile.write(tmp_path / "long.wav", np.tile(sound, 5), rate_hz)
+    command = [*COMMAND, "ask", str(tmp_path / "long.wav"), "--state-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    voice = _voice_of(process.pid)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, b"voxmeter: stopped\n")
+    (asr,) = usage(tmp_path)
+    assert asr["outcome"] == "interrupted"
+    assert asr["audio_in_ms"] > 0
+    assert not Path(f"/proc/{voice}").exists()
+
+
 def test_two_robots_on_one_ledger_are_told_apart(tmp_path: Path, question: Path) -> None:
     import fcntl
 

@@ -1,12 +1,16 @@
 """The language model: agreement with other runs of its weights, the cache, stopping, sampling, limits."""
 
+import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from agent.clock import SystemClock
+from agent.engines.host import start
 from agent.engines.llm_onnx import LlmOnnx, Sampler, render
 from agent.errors import EngineFailed
 from agent.values import Message, Prompt, StageUsage
@@ -97,6 +101,28 @@ def test_closing_in_mid_reply_leaves_a_sound_cache(llm: LlmOnnx) -> None:
         next(steps)
     steps.close()
     assert_only_rounding_differs(llm, "Tell me a story.")
+
+
+def test_a_cancel_stops_within_a_token(models: Path) -> None:
+    """Of the engine in its own process: after a cancel no more than the token under way is made."""
+
+    async def main() -> tuple[int, int]:
+        host: Any = await start(settings("llm_onnx", models), SystemClock())
+        try:
+            call = host.open()
+            await call.send(Prompt((Message("user", "Tell me a very long story about the sea."),), max_tokens=200))
+            await call.finish()
+            deltas = aiter(call)
+            for _ in range(5):
+                await anext(deltas)
+            before = call.usage.output_tokens
+            await call.cancel()
+            return before, call.usage.output_tokens
+        finally:
+            await host.aclose()
+
+    before, after = asyncio.run(main())
+    assert 5 <= before <= after <= before + 2  # one under way, and one that was already on the wire
 
 
 def test_a_prompt_longer_than_the_context_is_refused_in_one_line(llm: LlmOnnx) -> None:

@@ -92,6 +92,13 @@ def test_one_owner_at_a_time(tmp_path: Path, clock: SimulatedClock) -> None:
         pass
 
 
+def test_another_robots_ledger_is_not_written_to(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock):
+        pass
+    with pytest.raises(BadInput, match="the ledger is of robot demo/sim-1, the profile is of demo/sim-2; use another --state-dir"):
+        SqliteLedger(tmp_path, tenant="demo", device="sim-2", account="hotel", clock=clock)
+
+
 def test_a_refused_draft_leaves_nothing_of_its_batch(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
         with pytest.raises(ValueError, match="not canonical"):
