@@ -171,8 +171,10 @@ def models_of(name: str, known: Catalog) -> list[Model]:
 
 
 async def ask_once(file: Path, out: Path | None, profile: str, state: Path | None) -> dict[str, Any]:
-    """Opens the robot of a profile for one turn out of a WAV. The file is looked at before a model is loaded."""
+    """Opens the robot of a profile for one turn out of a WAV. Both files are looked at before a model is loaded."""
     frames = wav.read(file)
+    if out is not None:
+        wav.check_writable(out)
     loaded = profiles.load(profile)
     async with opened(loaded, state_folder(state), catalog.models_folder(), SystemClock()) as app:
         return await app.ask(frames, out)

@@ -5,6 +5,7 @@ or rate card of that name exists is checked by `app`, which knows the registries
 """
 
 import difflib
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -139,7 +140,8 @@ def load(name: str = DEFAULT) -> Profile:
 def _explained(error: Any, path: Path, text: str) -> BadProfile:
     place = [str(part) for part in error["loc"]]
     line = line_of(text, place)
-    where = f"{path}:{line}" if line else f"environment {ENVIRONMENT_PREFIX}{'__'.join(place).upper()}"
+    variable = f"{ENVIRONMENT_PREFIX}{'__'.join(place).upper()}"
+    where = f"environment {variable}" if variable in os.environ or line is None else f"{path}:{line}"
     key = ".".join(place)
     if error["type"] == "extra_forbidden":
         return BadProfile(f"{where}: unknown key {key}", _suggest(place[-1], known_keys(place[:-1])))

@@ -55,7 +55,7 @@ def test_a_wheel_carries_profiles_rate_cards_and_the_catalogue(tmp_path: Path) -
 def test_time_and_chance_are_banned_outside_the_clock(line: str) -> None:
     for name, banned in (("agent/dialog/books.py", True), ("agent/clock.py", False)):
         words = ["check", "--quiet", "--select", "TID251", "--stdin-filename", name, "-"]
-        ruff = [Path(sys.executable).parent / "ruff", *words]
+        ruff = [str(Path(sys.executable).parent / "ruff"), *words]
         done = subprocess.run(ruff, input=line, text=True, cwd=ROOT, capture_output=True, check=False)
         assert (done.returncode != 0) == banned, done.stdout
 

@@ -1,5 +1,6 @@
 """Reads a WAV of any rate, width and channel count as 16 kHz mono chunks, a piece at a time; writes replies."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +41,12 @@ def read(path: Path) -> Iterator[bytes]:
         file.close()
         raise BadInput(f"{path}: {file.format} at {file.samplerate} Hz", "give a WAV of 4 to 384 kHz")
     return _chunks(file)
+
+
+def check_writable(path: Path) -> None:
+    """Raises BadInput where a reply could not be written: before the customer is billed for it."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadInput(f"{path}: the reply can't be written there", "name a file in a folder you can write to")
 
 
 def write(path: Path, pieces: Iterable[Speech]) -> int:

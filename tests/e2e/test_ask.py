@@ -235,6 +235,14 @@ def test_bad_files_get_one_plain_line(tmp_path: Path, make: Callable[[Path], obj
     assert not (tmp_path / "state").exists()
 
 
+def test_a_reply_that_cant_be_written_is_refused_before_it_is_billed(tmp_path: Path, question: Path) -> None:
+    for out in (tmp_path / "no/such/reply.wav", tmp_path):
+        ended = voxmeter("ask", question, "--out", out, "--state-dir", tmp_path / "state")
+        assert ended.status == 2
+        assert "the reply can't be written there" in ended.line
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_file_nobody_may_read(tmp_path: Path) -> None:
     """As another user where the tests run as root, who may read everything."""
     path = tmp_path / "in.wav"
