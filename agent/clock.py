@@ -15,6 +15,8 @@ ClockQuality = Literal["none", "floor", "ntp", "signed"]
 FLOOR = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 """No robot with this code lived before this moment; an earlier wall clock has lost its battery."""
 
+LIBC = ctypes.CDLL(None)
+
 TIME_ERROR = 5
 """What adjtimex(2) returns while the kernel's clock is not synchronised."""
 
@@ -58,6 +60,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock and entropy."""
 
+    def __init__(self) -> None:
+        self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+
     def utc(self) -> datetime.datetime:
         return datetime.datetime.now(datetime.UTC)
 
@@ -73,7 +78,7 @@ class SystemClock:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
     def boot_id(self) -> str:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+        return self._boot_id
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -99,4 +104,4 @@ def seeded(seed: int) -> random.Random:
 def _kernel_says_synchronised() -> bool:
     """Asks adjtimex(2), which any time daemon keeps honest, whichever it is."""
     request = ctypes.create_string_buffer(512)  # struct timex is 208 bytes; modes = 0 only reads
-    return int(ctypes.CDLL(None).adjtimex(request)) not in (-1, TIME_ERROR)
+    return int(LIBC.adjtimex(request)) not in (-1, TIME_ERROR)
