@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from agent.audio import wav
 from agent.audio.ears import FrameEars
 from agent.clock import Clock, SystemClock
 from agent.dialog.books import Books
+from agent.dialog.context import MESSAGE_TOKENS
 from agent.dialog.pipeline import Manner, Pipeline, Play, Stages
 from agent.dialog.telling import told
 from agent.engines import ENGINES
 from agent.engines.host import Hosted, start
-from agent.errors import BadProfile
+from agent.errors import BadInput, BadProfile
 from agent.metering import ratecard, tokens
 from agent.metering.ratecard import RateCard
 from agent.ports import EngineSettings, Vad
@@ -27,6 +29,9 @@ from agent.store.state import state_folder
 from agent.values import STAGES, Prompt, Speech, Stage, Turn
 from agent.weights import catalog, verify
 from agent.weights.catalog import Catalog, Model
+
+QUESTION_TOKENS_MIN = 64
+"""Room for a question of about forty words; a robot that can't take one is misconfigured."""
 
 PARTS = (*STAGES, "vad")
 """Tables of a profile that name an engine."""
@@ -41,16 +46,20 @@ class App:
     books: Books
     engines: dict[str, Hosted[Any, Any]]
     """By the profile's table: asr, llm, tts, vad."""
+    manner: Manner
     clock: Clock
 
     async def ask(self, frames: Iterable[bytes], out: Path | None, session_id: str = "") -> dict[str, Any]:
         """One turn; the spoken reply goes to the WAV `out`. Returns what `ask --json` prints."""
         spoken: list[Speech] = []
         turn = await self.hear(frames, spoken.append, session_id or self.clock.new_id())
-        audible = out is not None and any(piece.pcm for piece in spoken)
+        audible, problems = out is not None and any(piece.pcm for piece in spoken), []
         if out is not None and audible:
-            wav.write(out, spoken)
-        return told(turn, self.books.card, str(out) if audible else None)
+            try:
+                wav.write(out, spoken)
+            except BadInput as error:  # the turn was had and is on the books; only its sound is lost
+                audible, problems = False, [str(error)]
+        return told(turn, self.books.card, reply_audio=str(out) if audible else None, problems=problems)
 
     async def hear(self, frames: Iterable[bytes], play: Play, session_id: str) -> Turn:
         """One turn out of ready frames (see `audio.wav.read`)."""
@@ -69,6 +78,7 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> A
     card = read_card(profile)
     settings = {part: _settings(profile, part, known, models) for part in PARTS}
     counters = _counters(profile, card, known, models)
+    check_room(profile, settings["llm"], counters["llm"])
     device = profile.device
     async with contextlib.AsyncExitStack() as stack:
         ledger = SqliteLedger(state, tenant=device.tenant, device=device.id, account=profile.billing.account, clock=clock)
@@ -77,7 +87,8 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> A
         names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
         books = Books(ledger, card, names, clock)
         stages = Stages(engines["asr"], engines["llm"], engines["tts"])
-        yield App(profile, Pipeline(stages, books, _manner(profile, counters, clock), clock), books, engines, clock)
+        manner = _manner(profile, counters, clock)
+        yield App(profile, Pipeline(stages, books, manner, clock), books, engines, manner, clock)
 
 
 async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Hosted[Any, Any]]:
@@ -130,7 +141,8 @@ def _settings(profile: Profile, part: str, known: Catalog, models: Path) -> Engi
 
 def _counters(profile: Profile, card: RateCard, known: Catalog, models: Path) -> dict[Stage, tokens.TokenCounter]:
     """What counts the tokens of the language model and of text given to the voice."""
-    llm = counter(profile.llm.model, known, models)
+    scripted_llm = profile.llm.engine.endswith("_scripted")
+    llm = tokens.TokenCounter("words", str.split, str) if scripted_llm else counter(profile.llm.model, known, models)  # type: ignore[arg-type]
     spoken = llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)
     return {"llm": llm, "tts": spoken}
 
@@ -139,6 +151,22 @@ def counter(name: str, known: Catalog, models: Path) -> tokens.TokenCounter:
     """The vocabulary of a model or a service, from disk. Raises BadWeights if there is none."""
     model = known.counting(name)
     return tokens.load(model.name, verify.paths(model, models)[model.vocabulary])
+
+
+def check_room(profile: Profile, settings: EngineSettings, counted: tokens.TokenCounter) -> None:
+    """Raises BadProfile where the instructions leave no room for a question, or the model has less context than the profile says."""
+    llm = profile.llm
+    if "generation.json" in settings.files:
+        held = json.loads(settings.files["generation.json"].read_text())["context"]
+        if llm.context_tokens > held:
+            raise BadProfile(f"[llm] context_tokens is {llm.context_tokens} and {llm.model} has {held}", f"set it to {held} or less")
+    instructions = counted.count(profile.dialog.system_prompt.strip())
+    room = llm.context_tokens - llm.max_tokens - instructions - 2 * MESSAGE_TOKENS
+    if room < QUESTION_TOKENS_MIN:
+        raise BadProfile(
+            f"the system prompt is {instructions} tokens and leaves {room} of {llm.context_tokens} for a question",
+            f"shorten it, or max_tokens, until {QUESTION_TOKENS_MIN} are left",
+        )
 
 
 def _asr_vocabulary(settings: EngineSettings) -> str:

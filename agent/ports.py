@@ -24,6 +24,11 @@ class Call(Protocol[In, Out]):
         """What was used so far; grows with every step and stands after the end, whatever the end was."""
         ...
 
+    @property
+    def begun(self) -> bool:
+        """The engine has heard of this call; one it never heard of used nothing and leaves no record."""
+        ...
+
     async def send(self, item: In) -> None:
         """Gives an input item; waits while the engine is behind."""
         ...

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from agent.errors import BadProfile
 from agent.shipped import shipped
@@ -131,15 +131,32 @@ def load(name: str = DEFAULT) -> Profile:
         raise BadProfile(f"{path}: {error.strerror}", "name a readable device profile") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadProfile(f"{path}: not TOML: {error}") from error
+    _check_keys(path, text, tables)
     try:
         return Profile(**tables)
+    except SettingsError as error:
+        raise BadProfile(
+            f"environment {ENVIRONMENT_PREFIX}…: {str(error).splitlines()[0]}", "lists and tables are given as JSON"
+        ) from error
     except ValidationError as error:
         raise _explained(error.errors()[0], path, text) from error
 
 
+def _check_keys(path: Path, text: str, tables: dict[str, Any]) -> None:
+    """Tables nobody knows, in the file or in the environment; the models see only those that exist."""
+    known = list(Profile.model_fields)
+    for name in tables:
+        if name not in known:
+            raise BadProfile(f"{path}:{line_of(text, [name]) or 1}: unknown key {name}", _suggest(name, known))
+    for variable in os.environ:
+        table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable and table not in known:
+            raise BadProfile(f"environment {variable}: unknown key {table}", _suggest(table, known))
+
+
 def _explained(error: Any, path: Path, text: str) -> BadProfile:
     place = [str(part) for part in error["loc"]]
-    line = line_of(text, place)
+    line = next((found for end in range(len(place), 0, -1) if (found := line_of(text, place[:end]))), None)
     variable = f"{ENVIRONMENT_PREFIX}{'__'.join(place).upper()}"
     where = f"environment {variable}" if variable in os.environ or line is None else f"{path}:{line}"
     key = ".".join(place)

@@ -20,8 +20,6 @@ class Listener:
         self._loud = 0
         self._quiet = 0
         self.speaking = False
-        self.heard_ms = 0
-        """Speech passed on so far."""
 
     def step(self, pcm: bytes, probability: float) -> list[AudioChunk]:
         """The chunks to recognise now, in order; none while there is silence."""
@@ -35,14 +33,10 @@ class Listener:
         self.speaking, self._loud, self._quiet = True, 0, 0
         noticed = [AudioChunk(held) for held in self._before]
         self._before.clear()
-        return self._passed(noticed)
+        return noticed
 
     def _while_speaking(self, pcm: bytes, probability: float) -> list[AudioChunk]:
         self._quiet = self._quiet + 1 if probability < self._hearing.silence_below else 0
         paused = self._quiet * FRAME_MS >= self._hearing.pause_ms
         self.speaking = not paused
-        return self._passed([AudioChunk(pcm, pause=paused)])
-
-    def _passed(self, chunks: list[AudioChunk]) -> list[AudioChunk]:
-        self.heard_ms += len(chunks) * FRAME_MS
-        return chunks
+        return [AudioChunk(pcm, pause=paused)]

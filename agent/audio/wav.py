@@ -72,7 +72,7 @@ def _chunks(file: soundfile.SoundFile) -> Iterator[bytes]:
             except (soundfile.SoundFileError, OSError) as error:
                 raise BadInput(f"{file.name}: it can't be read to its end: {error}") from error
             more = len(block) == BLOCK_FRAMES
-            mono = np.nan_to_num(block.mean(axis=1, dtype=np.float32))
+            mono = np.clip(np.nan_to_num(block), -1, 1).mean(axis=1, dtype=np.float32)
             if resampler is not None:
                 mono = resampler.resample_chunk(mono, last=not more)
             held += (np.clip(mono, -1, 32767 / 32768) * 32768).astype("<i2").tobytes()
@@ -99,12 +99,14 @@ def _riff_problem(head: bytes, file: BinaryIO, size: int) -> str:
         return "the file is empty; record it again"
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         return "not a WAV file (no RIFF header); convert it first, for example with ffmpeg"
-    formatted = False
+    formatted, long_data = False, 0
     while len(header := file.read(8)) == 8:
         name, length = header[:4], int.from_bytes(header[4:], "little")
         here = file.tell()
+        if name == b"ds64":  # RF64 keeps its sizes here, in 64 bits: of the file, then of the data
+            long_data = int.from_bytes(file.read(16)[8:], "little")
         if name == b"data":
-            return _data_problem(length, size - here, formatted=formatted)
+            return _data_problem(long_data or length, size - here, formatted=formatted)
         formatted = formatted or (name == b"fmt " and here + length <= size)
         file.seek(here + length + length % 2)
     return "its header is cut short: there is no data; record it again"

@@ -8,6 +8,7 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from agent.engines.llm_onnx import LlmOnnx
 from agent.errors import BadInput
 from agent.ports import EngineSettings
 from agent.sim.guests import QUESTIONS, hotel_guests
-from agent.values import AudioChunk, Message, Prompt, Speech
+from agent.values import AudioChunk, Message, Speech
 from agent.weights import catalog, verify
 
 MEMORY_TURNS = 20
@@ -100,7 +101,7 @@ class _Bare:
         profile = self._app.profile
         messages = (Message("system", profile.dialog.system_prompt.strip()), Message("user", words))
         sentences = Sentences()
-        for delta, _ in self.llm.run(iter([Prompt(messages, profile.llm.max_tokens)])):
+        for delta, _ in self.llm.run(iter([replace(self._app.manner.prompt, messages=messages)])):
             for clause in sentences.add(delta or ""):
                 return clause
         return " ".join(sentences.finish())

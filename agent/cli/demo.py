@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli import ask, usage
-from agent.cli.options import AsJson, ProfileName, StateDir, out, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, fail, out, screen
 from agent.metering import report
 from agent.store.reading import LedgerReader
 
@@ -42,3 +42,5 @@ def demo(
     if as_json:
         told = {"turns": turns, "usage": summed, "records": verdict.records, "whole": verdict.whole, "picture": str(picture)}
         out(True, told, lambda _: None)
+    if problems := [problem for turn in turns for problem in turn["problems"]] + ([] if verdict.whole else [verdict.problem]):
+        fail("; ".join(problems), 1)

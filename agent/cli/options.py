@@ -1,5 +1,6 @@
 """The options every command takes, and how every command ends: JSON alone on stdout, or one plain line on stderr."""
 
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone.")]
 def out(as_json: bool, value: Any, show: Callable[[Console], None]) -> None:
     """Prints the value as JSON, or shows it to a person."""
     if as_json:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # JSON is UTF-8, whatever the terminal speaks
         sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
     else:
         show(screen())

@@ -68,7 +68,7 @@ def _write_bodies(reader: LedgerReader, type_: str | None) -> None:
     """As stored: nothing is decoded and encoded again, and a million records do not stand in memory."""
     sys.stdout.write("[")
     for index, body in enumerate(reader.bodies(type_)):
-        sys.stdout.write(("," if index else "") + "\n" + body.decode())
+        sys.stdout.write(("," if index else "") + "\n" + body.decode("utf-8", "backslashreplace"))
     sys.stdout.write("\n]\n")
 
 

@@ -97,7 +97,7 @@ class _Exchange:
             if self._transcript and self._results[0].outcome == "completed":
                 await self._answer()
         finally:
-            await self._close()
+            await _unhurried(self._close())
         return self._told()
 
     @property
@@ -110,6 +110,7 @@ class _Exchange:
         try:
             await _together(self._give(asr), self._take(asr))
         except EngineFailed as failure:
+            await asr.call.cancel()  # afterwards its usage is final
             self._end(asr, "failed", str(failure))
         self._end(asr, "completed")
 
@@ -142,6 +143,8 @@ class _Exchange:
         except EngineFailed as failure:
             self._end(llm, "failed", str(failure))
         mute = self._voice is not None and self._voice.result is not None
+        if mute:
+            await llm.call.cancel()  # afterwards its usage is final
         self._end(llm, "interrupted" if mute else "completed")
         if self._voice is not None and self._speaking is not None:
             await self._voice.call.finish()
@@ -183,10 +186,12 @@ class _Exchange:
         return running
 
     def _end(self, running: RunningStage[Any, Any], outcome: Outcome, problem: str = "") -> None:
-        """The first ending of a stage goes on the books, at once and beside whatever follows."""
+        """The first ending of a stage goes on the books, at once and beside whatever follows; a call that never began does not."""
         if running.result is None:
             result = running.end(outcome, problem)
             self._results.append(result)
+            if not running.call.begun:
+                return
             settled = self._books.settle(result, turn_id=self._turn_id, session_id=self._session_id)
             self._settling.append(asyncio.create_task(settled))
 
@@ -214,3 +219,17 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _unhurried(work: Coroutine[Any, Any, None]) -> None:
+    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

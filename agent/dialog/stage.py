@@ -11,6 +11,10 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+COUNTED: dict[Stage, tuple[str, ...]] = {"asr": ("output_tokens",), "llm": ("input_tokens", "output_tokens"), "tts": ("input_tokens",)}
+"""Figures without which a stage's usage is unknown: its engine died before it could say anything."""
+
+
 class RunningStage(Generic[In, Out]):
     """Times run from the start of the turn. Ends once; the first ending stands."""
 
@@ -38,6 +42,8 @@ class RunningStage(Generic[In, Out]):
             first = None if self._first_output is None else _ms(self._first_output - self._turn_began)
             times = StageTimes(_ms(self._began - self._turn_began), first, _ms(now - self._began))
             usage = replace(self.call.usage, **self.known)
+            if any(getattr(usage, figure) is None for figure in COUNTED[self._stage]):
+                usage = replace(usage, origin="unknown")
             self.result = StageResult(self._stage, self._engine.name, self._engine.model, outcome, usage, times, problem=problem)
         return self.result
 

@@ -3,13 +3,16 @@
 from typing import Any
 
 from agent.metering.ratecard import RateCard
-from agent.metering.rating import plain, total
+from agent.metering.rating import Rated, plain, total
 from agent.metering.record import rated_of
 from agent.values import StageResult, Turn
 
 
-def told(turn: Turn, card: RateCard, reply_audio: str | None) -> dict[str, Any]:
-    """JSON values; money and billed tokens as decimal strings, None for what is not known or not of that stage."""
+def told(turn: Turn, card: RateCard, *, reply_audio: str | None, problems: list[str]) -> dict[str, Any]:
+    """JSON values; money and billed tokens as decimal strings, None for what is not known or not of that stage.
+
+    `problems` are those that came after the turn; the turn's own are added.
+    """
     rated = [rated_of(stage, card) for stage in turn.stages]
     priced = [one for one in rated if one is not None]
     return {
@@ -18,7 +21,7 @@ def told(turn: Turn, card: RateCard, reply_audio: str | None) -> dict[str, Any]:
         "transcript": turn.transcript,
         "reply": turn.reply,
         "reply_audio": reply_audio,
-        "stages": [_stage(stage, card) for stage in turn.stages],
+        "stages": [_stage(stage, one) for stage, one in zip(turn.stages, rated, strict=True)],
         "total": {
             "billed_tokens": str(sum(one.billed_tokens for one in priced)),
             "amount": plain(total(one.amount for one in priced)),
@@ -26,12 +29,11 @@ def told(turn: Turn, card: RateCard, reply_audio: str | None) -> dict[str, Any]:
         },
         "latency": {"speech_end_to_first_audio_ms": turn.speech_end_to_first_audio_ms},
         "notes": list(turn.notes),
-        "problems": list(turn.problems),
+        "problems": [*turn.problems, *problems],
     }
 
 
-def _stage(stage: StageResult, card: RateCard) -> dict[str, Any]:
-    rated = rated_of(stage, card)
+def _stage(stage: StageResult, rated: Rated | None) -> dict[str, Any]:
     usage = stage.usage
     return {
         "stage": stage.stage,

@@ -52,6 +52,7 @@ class AsrMoonshine:
 
     def run(self, inputs: Iterator[AudioChunk]) -> Generator[Step[Transcript]]:
         heard_ms = tokens = 0
+        yield None, StageUsage(output_tokens=0, audio_in_ms=0)
         for segment in segments(inputs):
             heard_ms += len(segment) * 1000 // RATE_HZ
             yield None, StageUsage(output_tokens=tokens, audio_in_ms=heard_ms)
@@ -61,8 +62,6 @@ class AsrMoonshine:
                 yield None, StageUsage(output_tokens=tokens + len(ids), audio_in_ms=heard_ms)
             tokens += len(ids)
             yield Transcript(self._text(ids)), StageUsage(output_tokens=tokens, audio_in_ms=heard_ms)
-        if not heard_ms:
-            yield None, StageUsage(output_tokens=0, audio_in_ms=0)
 
     def _recognise(self, samples: Samples) -> Iterator[int]:
         """Greedy token ids of one segment, as they are chosen."""

@@ -23,7 +23,10 @@ from agent.errors import VoxmeterError
 from agent.ports import EngineSettings
 
 INBOX_ITEMS_MAX = 2_048
-"""Frames waiting for the worker: 65 s of sound. Beyond that the socket fills and the sender waits."""
+"""Frames waiting for the worker. The sender stays far below, as it is told what was taken, so that a cancel is always seen."""
+
+TAKEN_TOLD = 64
+"""Items after which the sender is told that they were taken."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -82,6 +85,7 @@ class Child:
                 steps.close()
 
     def _inputs(self, call: int) -> Iterator[Any]:
+        taken = 0
         while True:
             kind, number, *item = frame = self._next()
             if number > call:
@@ -90,6 +94,9 @@ class Child:
                 return
             if number == call:
                 yield item[0]
+                taken += 1
+                if taken % TAKEN_TOLD == 0:
+                    self._send("took", call, TAKEN_TOLD)
 
     def _next(self) -> Frame:
         """The next frame; first the one that a call left because it opens its successor."""

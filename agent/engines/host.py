@@ -33,8 +33,16 @@ RESTART_SECONDS_MAX = 30
 
 RESTART_SECONDS_FIRST = 0.5
 
+STDERR = 2
+
 OUTPUTS_MAX = 1_024
 """Outputs of a call that nobody has taken yet; the child waits beyond."""
+
+ITEMS_AHEAD_MAX = 512
+"""Input items the child has not taken yet, 16 s of sound; its inbox is larger, so that a cancel never waits behind them."""
+
+CANCEL_SECONDS_MAX = 10
+"""A child that has not stopped by then hangs, and is killed."""
 
 STOP_SECONDS_MAX = 2
 """A child that does not end by itself when its socket closes is killed."""
@@ -47,24 +55,33 @@ class HostedCall(Generic[In, Out]):
         self._host = host
         self.number = number
         self._outputs: asyncio.Queue[Out | EngineFailed | None] = asyncio.Queue(OUTPUTS_MAX)
-        self._begun = False
         self._abandoned = False
+        self._room = asyncio.Semaphore(ITEMS_AHEAD_MAX)
+        self.begun = False
+        """The engine has heard of this call."""
         self._ended = asyncio.Event()
         self.usage = StageUsage()
 
     async def send(self, item: In) -> None:
+        if not self._ended.is_set():
+            await self._room.acquire()
         await self._write("item", item)
 
     async def finish(self) -> None:
         await self._write("finish")
 
     async def cancel(self) -> None:
-        """Asks the child to stop and waits until it has; outputs not yet taken are dropped."""
+        """Asks the child to stop and waits until it has; outputs not yet taken are dropped. A child that hangs is killed."""
         self._drop()
         self._outputs.put_nowait(None)  # whoever iterates stops now
-        if self._begun and not self._ended.is_set():
-            await self._write("cancel")
-            await self._ended.wait()
+        if self.begun and not self._ended.is_set():
+            try:
+                async with asyncio.timeout(CANCEL_SECONDS_MAX):
+                    await self._write("cancel")
+                    await self._ended.wait()
+            except TimeoutError:
+                self._host.kill()
+                await self._ended.wait()
 
     async def __aiter__(self) -> AsyncIterator[Out]:
         while (output := await self._outputs.get()) is not None:
@@ -74,24 +91,35 @@ class HostedCall(Generic[In, Out]):
 
     async def take(self, frame: Frame) -> None:
         """Takes a frame of this call from the child."""
-        if frame[0] != "step":
-            await self.end(EngineFailed(frame[2], frame[3]) if frame[0] == "failed" else None)
-            return
-        self.usage = frame[3]
-        if frame[2] is not None:
-            await self._put(frame[2])
+        match frame:
+            case ("step", _, output, usage):
+                self.usage = usage
+                if output is not None:
+                    await self._put(output)
+            case ("took", _, items):
+                self._make_room(items)
+            case ("failed", _, message, todo):
+                await self.end(EngineFailed(message, todo))
+            case _:
+                await self.end(None)
 
     async def end(self, failure: EngineFailed | None) -> None:
         if not self._ended.is_set():
             self._ended.set()
+            self._make_room(ITEMS_AHEAD_MAX)
             await self._put(failure)
 
     def supersede(self, failure: EngineFailed) -> None:
         """Ends a call that gave way to another, without waiting for whoever may have stopped taking its outputs."""
         if not self._ended.is_set():
             self._ended.set()
+            self._make_room(ITEMS_AHEAD_MAX)
             self._drop()
             self._outputs.put_nowait(failure)
+
+    def _make_room(self, items: int) -> None:
+        for _ in range(items):
+            self._room.release()
 
     def _drop(self) -> None:
         self._abandoned = True
@@ -104,12 +132,12 @@ class HostedCall(Generic[In, Out]):
 
     async def _write(self, kind: str, *rest: In) -> None:
         """Frames of a call that has ended go nowhere; whoever iterates learns how it ended."""
-        if not self._begun:
+        if not self.begun and not self._ended.is_set():
             try:
-                await self._host.begin(self, self.number)
+                await self._host.begin(self)
+                self.begun = True
             except EngineFailed as error:
                 await self.end(error)
-            self._begun = True
         if not self._ended.is_set():
             await self._host.write((kind, self.number, *rest))
 
@@ -147,13 +175,18 @@ class Hosted(Generic[In, Out]):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def begin(self, call: HostedCall[In, Out], number: int) -> None:
+    def kill(self) -> None:
+        """Ends a child that hangs; what follows is what follows any death."""
+        if self.process_id:
+            os.kill(self.process_id, signal.SIGKILL)
+
+    async def begin(self, call: HostedCall[In, Out]) -> None:
         """Makes this the engine's call; the one before it, if still under way, is cancelled by the child."""
         await self._until_ready()
         before, self._call = self._call, call
         if before is not None and before is not call:
             before.supersede(EngineFailed(f"{self.name} has moved on to another call"))
-        await self.write(("open", number))
+        await self.write(("open", call.number))
 
     async def write(self, frame: Frame) -> None:
         if self._writer is not None and not self._writer.is_closing():
@@ -171,23 +204,35 @@ class Hosted(Generic[In, Out]):
         pause = RESTART_SECONDS_FIRST
         while True:
             self._served = False
-            await self._live_once()
+            try:
+                await self._live_once()
+            except Exception as error:  # noqa: BLE001  no process, no descriptor, no memory: whatever it is, it is tried again
+                await self._failed_to_live(EngineFailed(f"{self.name} can't be started: {error}", "run: voxmeter doctor"))
             if self._served:
                 pause = RESTART_SECONDS_FIRST
             else:
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, RESTART_SECONDS_MAX)
 
+    async def _failed_to_live(self, failure: EngineFailed) -> None:
+        self._failure = failure
+        self._settled.set()
+        if self._call is not None:
+            await self._call.end(failure)
+
     async def _live_once(self) -> None:
         """One child from birth to death."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unused:
+            unused.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "agent.engines.child", self.name, str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=STDERR,  # what a native library prints must not mix with our JSON
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # its threads would only hold memory
             )
+            unused.pop_all()
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
             writer.write(pack(("settings", self._settings)))

@@ -30,6 +30,7 @@ class AsrScripted:
         self._calls = 0
 
     def run(self, inputs: Iterator[AudioChunk]) -> Generator[Step[Transcript]]:
+        yield None, StageUsage(output_tokens=0, audio_in_ms=0)
         heard_ms = sum(FRAME_MS for _ in inputs)
         text = self._lines[self._calls % len(self._lines)] if heard_ms else ""
         self._calls += 1

@@ -13,7 +13,8 @@ HEADER = struct.Struct("!I")
 
 Frame: TypeAlias = tuple[Any, ...]
 """To the child: ("settings", s), then ("open" | "finish" | "cancel", call) and ("item", call, x).
-From it: ("ready",), then ("step", call, output, usage), ("end", call), ("failed", call, message, todo); call 0 is the start."""
+From it: ("ready",), then ("step", call, output, usage), ("took", call, items), and ("end", call) or ("failed", call, message, todo);
+call 0 is the start."""
 
 
 def pack(frame: Frame) -> bytes:

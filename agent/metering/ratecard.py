@@ -41,6 +41,7 @@ def _exact(value: object) -> object:
 
 
 Money = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, max_digits=24, decimal_places=12)]
+Coefficient = Annotated[Decimal, BeforeValidator(_exact), Field(ge=1, le=3, max_digits=12, decimal_places=6)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -69,12 +70,14 @@ class RateCard(BaseModel):
     effective_from: datetime.date
     tokenizer: Name
     """Model whose vocabulary counts text given to a voice."""
-    priorities: dict[Name, Annotated[Decimal, BeforeValidator(_exact), Field(ge=1, le=3)]] = {"standard": Decimal(1)}
+    priorities: dict[Name, Coefficient] = {"standard": Decimal(1)}
     """Coefficient by priority, on token lines."""
     price: Annotated[tuple[Price, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _each_once(self) -> "RateCard":
+        if "standard" not in self.priorities:
+            raise ValueError("priorities have no standard")
         seen = set()
         for price in self.price:
             key = (price.stage, price.model, price.placement, price.class_)
@@ -112,10 +115,10 @@ def read(path: Path) -> RateCard:
     """Reads a card. Raises BadRateCard in one line saying what is wrong with which entry."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise BadRateCard(f"{path}: {error.strerror}", "name a readable rate card in billing.rate_card") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadRateCard(f"{path}: not TOML: {error}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, tomllib.TOMLDecodeError | UnicodeDecodeError):
+            raise BadRateCard(f"{path}: not TOML: {error}") from error
+        raise BadRateCard(f"{path}: {getattr(error, 'strerror', error)}", "name a readable rate card in billing.rate_card") from error
     try:
         return RateCard.model_validate(tables)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from agent.metering.ratecard import OUTCOME_COEFFICIENTS, RAW_CLASSES, TOKEN_CLASSES, RateCard
+from agent.metering.ratecard import NEEDED, OUTCOME_COEFFICIENTS, RAW_CLASSES, TOKEN_CLASSES, RateCard
 from agent.values import Outcome, Placement, Stage, StageUsage
 
 EXACT = decimal.Context(prec=80, traps=[decimal.Inexact, decimal.InvalidOperation])
@@ -65,15 +65,23 @@ def rate(
 ) -> Rated | None:
     """The charges for one usage, or None where it can't be priced: figures unknown, a needed price or the priority missing."""
     held = quantities(usage)
-    if not held or card.missing(stage, model, placement) or priority not in card.priorities:
+    prices = {class_: price for class_ in held if (price := card.unit_price(stage, model, placement, class_)) is not None}
+    if priority not in card.priorities or card.missing(stage, model, placement) or not _covered(stage, prices):
         return None
-    coefficient = EXACT.multiply(OUTCOME_COEFFICIENTS[placement][outcome], card.priorities[priority])
-    charges = []
-    for class_, quantity in held.items():
-        unit_price = card.unit_price(stage, model, placement, class_)
-        if unit_price is not None and quantity:
-            charges.append(Charge(class_, quantity, unit_price, coefficient if class_ in TOKEN_CLASSES else Decimal(1)))
+    plain_coefficient = OUTCOME_COEFFICIENTS[placement][outcome]
+    token_coefficient = EXACT.multiply(plain_coefficient, card.priorities[priority])
+    charges = (
+        Charge(class_, held[class_], price, token_coefficient if class_ in TOKEN_CLASSES else plain_coefficient)
+        for class_, price in prices.items()
+        if held[class_]
+    )
     return Rated(tuple(charges))
+
+
+def _covered(stage: Stage, priced: Iterable[str]) -> bool:
+    """Whether every quantity the stage is billed by is known and priced. Nothing need be cached."""
+    known = {*priced, "cached_input"}
+    return all(known & set(group) for group in NEEDED[stage])
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

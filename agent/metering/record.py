@@ -60,6 +60,14 @@ def odometer_of(result: StageResult) -> Mapping[tuple[str, str, str, str], int]:
     return {(result.stage, result.model, result.placement, name): quantity for name, quantity in held.items() if quantity}
 
 
+def odometer_of_data(data: Mapping[str, Any]) -> Mapping[tuple[str, str, str, str], int]:
+    """The same, from a record's data, to check the odometer by."""
+    usage = StageUsage(**{field: data.get(name) for field, name in FIGURES.items()}, origin=data["origin"])
+    held = quantities(usage) or {"unknown": 1}
+    at = (data["stage"], data["gen_ai.request.model"], data["placement"])
+    return {(*at, name): quantity for name, quantity in held.items() if quantity}
+
+
 def _figures(usage: StageUsage) -> dict[str, int]:
     if usage.origin == "unknown":
         return {}

@@ -70,9 +70,9 @@ def explain(records: Iterable[dict[str, Any]], what: str) -> list[dict[str, Any]
 
 
 def _chosen(records: Iterable[dict[str, Any]], what: str) -> Iterator[dict[str, Any]]:
-    sequence = int(what) if what.isdecimal() else None
+    sequence = what.lstrip("0") if what.isdecimal() else None
     for record in records:
-        if (sequence is not None and int(record["sequence"]) == sequence) or record["data"]["turn_id"] == what:
+        if record["sequence"].lstrip("0") == sequence or record["data"]["turn_id"] == what:
             yield record
 
 

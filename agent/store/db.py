@@ -24,6 +24,17 @@ DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What reading a file that is not what was written can raise: SQLite's errors, and Python's on text or integers that are none."""
 
 
+def refused(path: Path, error: Exception) -> LedgerDamaged:
+    """What a failed read or write means, and what to do: only a file that is damaged should ever be put aside."""
+    damaged = not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        0,
+    )
+    todo = "keep the file, move it aside, and a new ledger starts" if damaged else "check space and rights of the state folder"
+    return LedgerDamaged(f"{path}: {error}", todo)
+
+
 class Lock:
     """Ownership of a state folder, as long as the process lives. The descriptor closes on exec: children inherit nothing."""
 
@@ -57,7 +68,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)
     except DAMAGE as error:
-        raise LedgerDamaged(f"{path}: {error}", "move the file aside; a new ledger starts by itself") from error
+        raise refused(path, error) from error
     if fresh:
         _sync_folder(path.parent)  # a new file is not durable until its name is
     return connection
@@ -66,7 +77,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can only read, whoever owns the ledger."""
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         connection.execute("SELECT count(*) FROM sqlite_master")
     except DAMAGE as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error

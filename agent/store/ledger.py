@@ -5,6 +5,7 @@ it. The writing connection lives in one thread, so the event loop never waits fo
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from agent.contract.canonical import canonical, genesis, link
 from agent.contract.record import SEQUENCE_DIGITS, source_of, type_name
 from agent.errors import BadInput, LedgerDamaged
 from agent.ports import Appended, Draft
-from agent.store.db import LEDGER_FILE, Lock, open_writer
+from agent.store.db import DAMAGE, LEDGER_FILE, Lock, open_writer, refused
 
 TIMED_QUALITIES = ("ntp", "signed")
 """Clock qualities that may put a wall time on a record."""
@@ -41,6 +42,9 @@ class SqliteLedger:
         try:
             self._connection = open_writer(state / LEDGER_FILE)
             self._begin()
+        except DAMAGE as error:
+            self._lock.release()
+            raise refused(state / LEDGER_FILE, error) from error
         except BaseException:
             self._lock.release()
             raise
@@ -85,9 +89,9 @@ class SqliteLedger:
                 self._connection.execute("INSERT INTO record (sequence, type, hash, body) VALUES (?, ?, ?, ?)", row)
                 self._connection.executemany(ADVANCE, [(*key, quantity) for key, quantity in draft.quantities.items()])
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except DAMAGE as error:
             self._undo()
-            raise LedgerDamaged(f"the ledger took no record: {error}", "free space or move the state folder to a sound disk") from error
+            raise LedgerDamaged(f"the ledger took no record: {error}", "check the disk: voxmeter doctor") from error
         except BaseException:
             self._undo()
             raise
@@ -96,8 +100,9 @@ class SqliteLedger:
         return [Appended(self.epoch, number) for number in range(first, sequence + 1)]
 
     def _undo(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        with contextlib.suppress(sqlite3.Error):  # what failed first is what gets told
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _envelope(self, draft: Draft, sequence: int) -> dict[str, Any]:
         number = f"{sequence:0{SEQUENCE_DIGITS}d}"

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from agent.contract.canonical import genesis, link
 from agent.contract.record import type_name
 from agent.errors import BadInput, LedgerDamaged
+from agent.metering.record import odometer_of_data
 from agent.store.db import DAMAGE, LEDGER_FILE, open_reader
 
 EPOCH = re.compile(r"[0-9a-f]{32}")
@@ -52,12 +53,18 @@ class LedgerReader:
         if short_type:
             query += " WHERE type = ?"
             wanted = (short_type if short_type.startswith("voxmeter.") else type_name(short_type),)  # type: ignore[arg-type]
-        yield from (row[0] for row in self._rows(f"{query} ORDER BY sequence", wanted))
+        for (body,) in self._rows(f"{query} ORDER BY sequence", wanted):
+            if not isinstance(body, bytes):
+                raise LedgerDamaged(f"{self._path}: a record's body is not bytes", "run: voxmeter usage verify")
+            yield body
 
     def records(self, short_type: str | None = None) -> Iterator[dict[str, Any]]:
         """The same, decoded."""
         for body in self.bodies(short_type):
-            yield orjson.loads(body)
+            try:
+                yield orjson.loads(body)
+            except ValueError as error:
+                raise LedgerDamaged(f"{self._path}: a record's body is not JSON", "run: voxmeter usage verify") from error
 
     def odometer(self) -> dict[tuple[str, str, str, str], int]:
         """Quantities by (stage, model, placement, class)."""
@@ -85,7 +92,19 @@ class LedgerReader:
                 head, good = hash_, sequence
         except LedgerDamaged as error:
             return Verdict(good, head.hex(), good + 1, error.message)
-        return Verdict(good, head.hex(), None, "" if good else "it holds no record")
+        return Verdict(good, head.hex(), None, self._odometer_problem() if good else "it holds no record")
+
+    def _odometer_problem(self) -> str:
+        """The odometer is the sum of the records; it also notices records that were cut off at the end."""
+        summed: dict[tuple[str, str, str, str], int] = {}
+        for record in self.records("usage"):
+            for key, quantity in odometer_of_data(record["data"]).items():
+                summed[key] = summed.get(key, 0) + quantity
+        try:
+            held = self.odometer()
+        except LedgerDamaged as error:
+            return error.message
+        return "" if held == summed else "the odometer is not the sum of the records: records were removed or it was changed"
 
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:

@@ -124,5 +124,5 @@ def models_folder() -> Path:
     if named := os.environ.get("VOXMETER_MODELS"):
         return Path(named)
     if state := os.environ.get("STATE_DIRECTORY"):
-        return Path(state) / "models"
+        return Path(state.split(":")[0]) / "models"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "voxmeter/models"

