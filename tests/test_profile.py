@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import profile
-from agent.app import check_names, read_card
+from agent.app import _settings, check_names, check_room, counter, read_card
 from agent.errors import BadProfile
 from agent.shipped import shipped
 from agent.weights import catalog
@@ -73,7 +73,7 @@ def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert (loaded.llm.threads, loaded.llm.max_tokens, loaded.device.id) == (1, 64, "robot-7")
 
 
-@pytest.mark.parametrize(("key", "value"), [("VOXMETER_LLM__THREDS", "1"), ("VOXMETER_LLM__TOP_P", "7")])
+@pytest.mark.parametrize(("key", "value"), [("VOXMETER_LLM__THREDS", "1"), ("VOXMETER_LLM__TOP_P", "7"), ("VOXMETER_LMM__THREADS", "1")])
 def test_a_wrong_key_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
     monkeypatch.setenv(key, value)
     with pytest.raises(BadProfile) as caught:
@@ -93,3 +93,40 @@ def test_names_are_checked_against_the_registries(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(key, value)
     with pytest.raises(BadProfile, match=says):
         check_names(profile.load("simulated"), catalog.read())
+
+
+@pytest.mark.parametrize(("key", "value"), [("VOXMETER_LLM__STOP", "abc"), ("VOXMETER_LLM", "abc")])
+def test_environment_values_that_are_no_json_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
+    monkeypatch.setenv(key, value)
+    with pytest.raises(BadProfile, match="environment VOXMETER_") as caught:
+        profile.load("simulated")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["_env_file", "_build_sources", "_cli_parse_args", "colour"])
+def test_a_key_at_the_top_that_nobody_knows(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(f"{key} = true\n{GOOD}")
+    with pytest.raises(BadProfile, match=f"p.toml:1: unknown key {key}"):
+        profile.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("VOXMETER_LLM__CONTEXT_TOKENS", "8192", "context_tokens is 8192 and smollm2-135m-instruct has 2048"),
+        ("VOXMETER_DIALOG__SYSTEM_PROMPT", "word " * 1950, "leaves 18 of 2048"),
+        ("VOXMETER_LLM__MAX_TOKENS", "1024", ""),
+    ],
+)
+def test_instructions_must_leave_room_for_a_question(
+    monkeypatch: pytest.MonkeyPatch, models: Path, key: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(key, value)
+    loaded, known = profile.load("simulated"), catalog.read()
+    held = _settings(loaded, "llm", known, models)
+    if not says:
+        check_room(loaded, held, counter(loaded.llm.model, known, models))
+        return
+    with pytest.raises(BadProfile, match=says):
+        check_room(loaded, held, counter(loaded.llm.model, known, models))

@@ -88,6 +88,15 @@ def test_what_is_not_a_whole_wav(tmp_path: Path, make_wav: MakeWav, change: Call
     assert "\n" not in str(caught.value)
 
 
+def test_a_truncated_rf64_is_refused_and_a_whole_one_heard(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, tone(0.5), 16_000, subtype="PCM_16", format="RF64")
+    assert len(samples(path)) == pytest.approx(8000, abs=FRAME_SAMPLES)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(BadInput, match="cut short"):
+        wav.read(path)
+
+
 def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="it is a folder"):
         wav.read(tmp_path)

@@ -22,6 +22,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["ask"], "Missing argument"),
         (["ask", "a.wav", "--loud"], "No such option"),
         (["sing"], "No such command"),
+        (["usage", "explain", "9" * 5000, "--state-dir", "/nowhere"], "no ledger in /nowhere"),
         (["usage"], "Missing command"),
         (["usage", "list", "--state-dir", "/nowhere"], "no ledger in /nowhere"),
         (["usage", "explain", "1", "--state-dir", "/nowhere"], "no ledger in /nowhere"),
@@ -32,7 +33,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["bench", "turn", "--corpus", "/nowhere"], "holds no speech.toml"),
         (["demo", "--out", "/proc/demo"], "/proc/demo"),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(words)[:60],
 )
 def test_wrong_words_get_one_plain_line(words: list[str], says: str) -> None:
     ended = voxmeter(*words)
@@ -158,6 +159,26 @@ def test_a_bad_rate_card_is_named(tmp_path: Path, question: Path) -> None:
 
 def test_a_system_prompt_longer_than_the_context(tmp_path: Path, question: Path) -> None:
     ended = voxmeter("ask", question, "--state-dir", tmp_path, VOXMETER_DIALOG__SYSTEM_PROMPT="word " * 3000)
-    assert ended.status == 1
+    assert ended.status == 2
     assert "the system prompt is 3" in ended.line
-    assert "tokens and the model takes 2032; shorten it" in ended.line
+    assert "of 2048 for a question; shorten it" in ended.line
+
+
+@pytest.mark.parametrize("command", [["list"], ["total"], ["explain", "2"], ["list", "--json"], ["verify"]])
+def test_a_damaged_ledger_gets_one_plain_line(tmp_path: Path, state: Path, command: list[str]) -> None:
+    shutil.copytree(state, tmp_path / "state")
+    connection = sqlite3.connect(tmp_path / "state/ledger.db")
+    connection.execute("UPDATE record SET body = 'text' WHERE sequence = 2")
+    connection.commit()
+    connection.close()
+    ended = voxmeter("usage", *command, "--state-dir", tmp_path / "state")
+    assert ended.status == 1
+    assert ended.line
+
+
+def test_a_reply_lost_to_a_full_disk_keeps_the_turn(tmp_path: Path, question: Path) -> None:
+    ended = voxmeter("ask", question, "--out", "/dev/full", "--state-dir", tmp_path, "--json")
+    assert ended.status == 1
+    assert "/dev/full: the reply can't be written there" in ended.line
+    assert ended.told["reply_audio"] is None
+    assert ended.told["reply"]

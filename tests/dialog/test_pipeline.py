@@ -15,6 +15,7 @@ from agent.dialog.books import Books
 from agent.dialog.pipeline import Manner, Pipeline, Stages
 from agent.engines.host import Hosted, start
 from agent.engines.scripted import words
+from agent.errors import EngineFailed
 from agent.ports import EngineSettings
 from agent.profile import Hearing
 from agent.store.ledger import SqliteLedger
@@ -187,3 +188,45 @@ def test_a_refusing_ledger_is_told_not_swallowed(tmp_path: Path) -> None:
             await robot.hear()
 
     assert run(tmp_path, test) == []
+
+
+def test_a_turn_stopped_twice_is_on_the_books_all_the_same(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        turn = asyncio.create_task(robot.hear(LOUD * 300))
+        await asyncio.sleep(0.3)
+        turn.cancel()
+        await asyncio.sleep(0)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+
+    (asr,) = run(tmp_path, test)
+    assert (asr["stage"], asr["outcome"]) == ("asr", "interrupted")
+
+
+def test_what_settles_is_what_was_used_in_the_end(tmp_path: Path) -> None:
+    """A voice that dies stops the thinking; its record has the tokens of the very last step."""
+    opened: list[Any] = []
+
+    async def test(robot: Robot) -> None:
+        llm = robot.engines["llm"]
+        plain = llm.open
+        llm.open = lambda: opened.append(plain()) or opened[-1]  # type: ignore[method-assign,func-returns-value]
+        robot.spoken = type("Killing", (list,), {"append": lambda *_: os.kill(robot.engines["tts"].process_id, signal.SIGKILL)})()
+        await robot.hear()
+
+    reply = "One long sentence to begin with. " + "Then another one that goes on. " * 200
+    records = run(tmp_path, test, llm={"replies": [reply]}, tts={"ms_per_character": 400})
+    llm = next(record for record in records if record["stage"] == "llm")
+    assert llm["gen_ai.usage.output_tokens"] == opened[0].usage.output_tokens
+
+
+def test_an_engine_that_never_heard_of_the_call_leaves_no_record(tmp_path: Path) -> None:
+    async def test(robot: Robot) -> None:
+        async def refuse(*_: object) -> None:
+            raise EngineFailed("no room for another process")
+
+        robot.engines["llm"].begin = refuse  # type: ignore[method-assign,assignment]
+        assert (await robot.hear()).problems == ("no room for another process",)
+
+    assert endings(run(tmp_path, test)) == [("asr", "completed")]

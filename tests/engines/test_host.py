@@ -1,17 +1,22 @@
 """The host: starts that fail say why, and no failure is a traceback."""
 
 import asyncio
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.clock import SystemClock
+from agent.engines import host as hosting
 from agent.engines.host import Hosted, start
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
-from agent.values import Message, Prompt
-from tests.engines.helpers import settings
+from agent.values import AudioChunk, Message, Prompt, Transcript
+from tests.conftest import tone
+from tests.engines.helpers import chunks, settings
 
 
 def test_a_model_that_is_no_model(models: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +67,64 @@ def test_a_newer_call_ends_an_older_one(models: Path) -> None:
             with pytest.raises(EngineFailed, match="moved on"):
                 async for _ in older:
                     pass
+        finally:
+            await host.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_process_that_can_not_be_made_is_told_and_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+
+    async def main() -> None:
+        with pytest.raises(EngineFailed, match=r"llm_scripted can't be started: .*No such file"):
+            await asyncio.wait_for(start(settings("llm_scripted", models), SystemClock()), 10)
+
+    asyncio.run(main())
+
+
+def test_an_engine_that_hangs_is_killed_by_a_cancel(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "CANCEL_SECONDS_MAX", 0.5)
+
+    async def main() -> None:
+        host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
+        try:
+            call = host.open()
+            await call.send(AudioChunk(bytes(1024)))
+            os.kill(host.process_id, signal.SIGSTOP)
+            await asyncio.wait_for(call.cancel(), 10)
+            call = host.open()
+            await call.send(AudioChunk(bytes(1024)))
+            await call.finish()
+            assert [transcript.text async for transcript in call] == ["what time is breakfast"]
+        finally:
+            await host.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_cancel_does_not_wait_behind_what_was_sent(models: Path) -> None:
+    """Real recogniser, minutes of sound on the way: a cancel ends it within the segment under way."""
+
+    async def main() -> None:
+        host: Hosted[AudioChunk, Transcript] = await start(settings("asr_moonshine", models), SystemClock())
+        loud = chunks(tone(60.0))
+        try:
+            call = host.open()
+
+            async def give() -> None:
+                for chunk in loud * 5:
+                    await call.send(chunk)
+
+            giving = asyncio.create_task(give())
+            while not call.usage.audio_in_ms:
+                await asyncio.sleep(0.01)
+            before = call.usage
+            await call.cancel()
+            await giving
+            assert before.audio_in_ms is not None
+            assert call.usage.audio_in_ms is not None
+            assert call.usage.audio_in_ms - before.audio_in_ms <= 15_100
         finally:
             await host.aclose()
 

@@ -38,6 +38,8 @@ def test_shipped_cards_are_whole(path: Path) -> None:
         (HEAD + "colour = 1\n" + price(), "colour: Extra inputs are not permitted"),
         (HEAD + "[[price]\n", "not TOML"),
         ("\x00", "not TOML"),
+        (HEAD + "[priorities]\nurgent = 2\n" + price(), "priorities have no standard"),
+        (HEAD + f"[priorities]\nstandard = 1.{'0' * 90}1\n" + price(), "priorities.standard"),
     ],
 )
 def test_bad_cards(tmp_path: Path, text: str, says: str) -> None:

@@ -104,3 +104,24 @@ def test_an_amount_is_the_exact_sum_of_its_lines(fresh: int, cached: int, output
     scaled = price.scaleb(12).to_integral_value()
     assert rated.amount.scaleb(12) == (fresh + cached + output) * scaled
     assert rated.billed_tokens == fresh + cached + output
+
+
+@pytest.mark.parametrize("outcome", ["failed", "superseded"])
+def test_our_own_failures_cost_nothing_whatever_the_card_prices(outcome: Outcome) -> None:
+    prices = [{"stage": "tts", "placement": "device", "class": "characters", "unit_price": "0.01"}]
+    rated = rate(StageUsage(characters=100), card(price=prices), stage="tts", model="m", placement="device", outcome=outcome)
+    assert rated is not None
+    assert rated.amount == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "usage"),
+    [
+        ("asr", StageUsage(audio_in_ms=5000)),
+        ("llm", StageUsage(input_tokens=5)),
+        ("llm", StageUsage(output_tokens=5)),
+        ("tts", StageUsage()),
+    ],
+)
+def test_a_usage_that_lacks_what_it_is_billed_by_has_no_amount(stage: Stage, usage: StageUsage) -> None:
+    assert rate(usage, card(), stage=stage, model="m", placement="device", outcome="interrupted") is None

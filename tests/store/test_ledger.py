@@ -212,3 +212,52 @@ def test_a_file_that_is_no_database(tmp_path: Path, clock: SimulatedClock, conte
 def test_a_file_knows_which_migration_it_had(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
         assert books._connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE odometer SET quantity = quantity * 2", "DELETE FROM odometer", "DELETE FROM record WHERE sequence = 3"],
+    ids=["doubled", "emptied", "last record removed"],
+)
+def test_an_odometer_that_is_not_the_sum_of_the_records_is_found(tmp_path: Path, clock: SimulatedClock, change: str) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(), usage())
+    connection = sqlite3.connect(tmp_path / LEDGER_FILE)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    verdict = LedgerReader(tmp_path).verify()
+    assert not verdict.whole
+    assert "odometer" in verdict.problem
+
+
+@pytest.mark.parametrize("name", ["a#b", "q?mode=rw", "p%20x", "with space"])
+def test_a_state_folder_may_be_called_anything(tmp_path: Path, clock: SimulatedClock, name: str) -> None:
+    with ledger(tmp_path / name, clock) as books:
+        append(books, usage())
+    assert LedgerReader(tmp_path / name).verify().whole
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_body_that_is_no_json_is_told_not_thrown(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage())
+    _flipped(tmp_path, 2, "body", 0)
+    with pytest.raises(LedgerDamaged, match="not JSON"):
+        list(LedgerReader(tmp_path).records())
+
+
+def test_a_writer_opens_a_damaged_file_or_says_so(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, *(usage() for _ in range(20)))
+    path = tmp_path / LEDGER_FILE
+    sound = path.read_bytes()
+    for at in range(0, len(sound), 293):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
+        try:
+            with ledger(tmp_path, clock):
+                pass
+        except (LedgerDamaged, BadInput):
+            pass
+        for left in tmp_path.glob("ledger.db-*"):
+            left.unlink()
