@@ -29,6 +29,6 @@ def test_it_cuts_at_a_pause_and_not_before_it_must() -> None:
 
 def test_without_a_late_pause_it_cuts_at_the_last_one_there_was() -> None:
     early = 100
-    chunks = [chunk(1, pause=index == early) for index in range(SEGMENT_MS_MAX // FRAME_MS + 40)]
-    first = next(segments(iter(chunks)))
-    assert len(first) // FRAME_SAMPLES == early + 1
+    longest = -(-SEGMENT_MS_MAX // FRAME_MS)
+    chunks = [chunk(1, pause=index == early) for index in range(early + 1 + 2 * longest + 7)]
+    assert [len(segment) // FRAME_SAMPLES for segment in segments(iter(chunks))] == [early + 1, longest, longest, 7]

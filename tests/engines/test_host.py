@@ -73,6 +73,22 @@ def test_a_newer_call_ends_an_older_one(models: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_call_that_still_waits_for_input_gives_way(models: Path) -> None:
+    async def main() -> None:
+        host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
+        try:
+            older, newer = host.open(), host.open()
+            await older.send(AudioChunk(bytes(1024)))
+            await asyncio.sleep(0.2)  # its worker now waits for the next chunk
+            await newer.send(AudioChunk(bytes(1024)))
+            await newer.finish()
+            assert [transcript.text async for transcript in newer]
+        finally:
+            await host.aclose()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 def test_a_process_that_can_not_be_made_is_told_and_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/no/such/python")
 
