@@ -1,6 +1,7 @@
 """Reads a ledger without owning it: records, totals, and whether the chain is whole."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from agent.contract.record import type_name
 from agent.errors import BadInput, LedgerDamaged
 from agent.metering.record import odometer_of_data
 from agent.store.db import DAMAGE, LEDGER_FILE, open_reader
+
+USAGE = type_name("usage")
 
 EPOCH = re.compile(r"[0-9a-f]{32}")
 
@@ -78,9 +81,15 @@ class LedgerReader:
         self._connection.close()
 
     def verify(self) -> Verdict:
-        """Walks the chain from its beginning and names the first record that is not what was written."""
+        """Walks the chain from its beginning and names the first record that is not what was written.
+
+        All of it reads one snapshot: a robot that writes meanwhile changes nothing of what is compared.
+        """
         head, good = b"", 0
+        summed: Counter[tuple[str, str, str, str]] = Counter()
         try:
+            for _ in self._rows("BEGIN"):
+                pass
             epoch = next((str(row[0]) for row in self._rows("SELECT value FROM meta WHERE name = 'epoch'")), "")
             if not EPOCH.fullmatch(epoch):
                 return Verdict(0, "", None, "it does not say which epoch it holds")
@@ -90,21 +99,17 @@ class LedgerReader:
                 if problem:
                     return Verdict(good, head.hex(), good + 1, problem)
                 head, good = hash_, sequence
+                if type_ == USAGE:
+                    summed.update(odometer_of_data(orjson.loads(body)["data"]))
+            # The sum also tells of records that were cut off at the end, which no chain can.
+            moved = self.odometer() != summed
         except LedgerDamaged as error:
             return Verdict(good, head.hex(), good + 1, error.message)
-        return Verdict(good, head.hex(), None, self._odometer_problem() if good else "it holds no record")
-
-    def _odometer_problem(self) -> str:
-        """The odometer is the sum of the records; it also notices records that were cut off at the end."""
-        summed: dict[tuple[str, str, str, str], int] = {}
-        for record in self.records("usage"):
-            for key, quantity in odometer_of_data(record["data"]).items():
-                summed[key] = summed.get(key, 0) + quantity
-        try:
-            held = self.odometer()
-        except LedgerDamaged as error:
-            return error.message
-        return "" if held == summed else "the odometer is not the sum of the records: records were removed or it was changed"
+        finally:
+            self._connection.rollback()
+        if moved:
+            return Verdict(good, head.hex(), None, "the odometer is not the sum of the records: records were removed or it was changed")
+        return Verdict(good, head.hex(), None, "" if good else "it holds no record")
 
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:

@@ -261,3 +261,21 @@ def test_a_writer_opens_a_damaged_file_or_says_so(tmp_path: Path, clock: Simulat
             pass
         for left in tmp_path.glob("ledger.db-*"):
             left.unlink()
+
+
+def test_a_robot_that_writes_meanwhile_does_not_look_like_a_broken_odometer(
+    tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage())
+        reader = LedgerReader(tmp_path)
+        plain = reader.odometer
+
+        def odometer_after_another_turn() -> dict[tuple[str, str, str, str], int]:
+            append(books, usage())
+            return plain()
+
+        monkeypatch.setattr(reader, "odometer", odometer_after_another_turn)
+        assert reader.verify().whole
+        monkeypatch.undo()
+        assert reader.verify().records == 3
