@@ -1,6 +1,5 @@
 """`voxmeter ask`: one metered turn out of a WAV file."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right, run
 
 FIGURES = ("input_tokens", "cached_tokens", "output_tokens", "billed_tokens", "amount", "started_ms", "first_output_ms", "duration_ms")
 HEADINGS = ("in", "cached", "out", "billed", "amount", "began ms", "first ms", "took ms")
@@ -25,7 +24,7 @@ def ask(
     """Hear a question, answer it aloud, and put what it used on the books."""
     from agent import app
 
-    told = asyncio.run(app.ask_once(file, out_file, profile, state_dir))
+    told = run(app.ask_once(file, out_file, profile, state_dir))
     out(as_json, told, lambda console: show(console, told))
     if told["problems"]:
         fail("; ".join(told["problems"]), 1)

@@ -1,12 +1,11 @@
 """`voxmeter bench`: measures this build beside the reference, in one run."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.cli.options import AsJson, ProfileName, StateDir, out
+from agent.cli.options import AsJson, ProfileName, StateDir, out, run
 
 app = typer.Typer(help="Measure: us and the reference in one run.")
 
@@ -25,7 +24,7 @@ def turn(
     as_json: AsJson = False,
 ) -> None:
     """Word errors, token agreement, latency against bare engine calls, the books' share, memory."""
-    from agent.bench.turn import run
+    from agent.bench import turn as measured
 
-    told = asyncio.run(run(corpus, rounds, profile, state_dir))
+    told = run(measured.run(corpus, rounds, profile, state_dir))
     out(as_json, told, lambda console: console.print_json(data=told))

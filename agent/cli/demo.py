@@ -1,13 +1,12 @@
 """`voxmeter demo`: three hotel guests, end to end, without hardware."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from agent.cli import ask, usage
-from agent.cli.options import AsJson, ProfileName, StateDir, fail, out, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, fail, out, run, screen
 from agent.metering import report
 from agent.store.reading import LedgerReader
 
@@ -31,7 +30,7 @@ def demo(
         console.rule(guest)
         ask.show(console, told)
 
-    picture = asyncio.run(hotel.run(folder, profile, state, show))
+    picture = run(hotel.run(folder, profile, state, show))
     reader = LedgerReader(state)
     summed, verdict = report.totals(reader.records("usage")), reader.verify()
     console.rule("the books, all runs of the demo together")

@@ -1,16 +1,20 @@
 """The options every command takes, and how every command ends: JSON alone on stdout, or one plain line on stderr."""
 
+import asyncio
 import io
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
+
+T = TypeVar("T")
 
 StateDir = Annotated[Path | None, typer.Option("--state-dir", help="The device's state folder.", show_default=False)]
 ProfileName = Annotated[str, typer.Option("--profile", help="A device profile: its name or its path.")]
@@ -28,6 +32,34 @@ def out(as_json: bool, value: Any, show: Callable[[Console], None]) -> None:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
     else:
         show(screen())
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a command's work; Ctrl-C and SIGTERM, however often, let it settle what it began and then end it.
+
+    asyncio's own handling gives up at the second Ctrl-C, and the record of the turn with it.
+    """
+
+    under_way: list[asyncio.Task[Any]] = []
+
+    def stop(_number: int, _frame: object) -> None:
+        while under_way:  # once: a second signal must not hurry the settling, whose waits have limits of their own
+            task = under_way.pop()
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def stoppable() -> T:
+        under_way.extend(filter(None, [asyncio.current_task()]))
+        return await work
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
+    finally:
+        under_way.clear()
 
 
 def fail(line: str, status: int) -> NoReturn:

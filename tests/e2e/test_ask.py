@@ -186,14 +186,17 @@ def _stop_when_speaking(voice: int) -> None:
     raise AssertionError("the voice never spoke")
 
 
-def test_ctrl_c_settles_the_turn_as_interrupted(tmp_path: Path, recordings: dict[str, Path]) -> None:
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT] * 4, [signal.SIGTERM]], ids=["once", "again and again", "SIGTERM"])
+def test_stopping_settles_the_turn_as_interrupted(tmp_path: Path, recordings: dict[str, Path], signals: list[signal.Signals]) -> None:
     sound, rate_hz = soundfile.read(recordings["two_cities.wav"])
     soundfile.write(tmp_path / "long.wav", np.tile(sound, 5), rate_hz)
     command = [*COMMAND, "ask", str(tmp_path / "long.wav"), "--state-dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_as_in_a_terminal)
     voice = _child_of(process.pid, "tts_piper")
     _wait_until_busy(_child_of(process.pid, "asr_moonshine"), 2.5)
-    process.send_signal(signal.SIGINT)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.02)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, b"voxmeter: stopped\n")
     (asr,) = usage(tmp_path)
