@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 from agent.clock import Clock
 from agent.ports import Call, Engine
-from agent.values import Outcome, Stage, StageResult, StageTimes
+from agent.values import Outcome, Stage, StageResult, StageTimes, StageUsage
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -43,7 +43,7 @@ class RunningStage(Generic[In, Out]):
             times = StageTimes(_ms(self._began - self._turn_began), first, _ms(now - self._began))
             usage = replace(self.call.usage, **self.known)
             if any(getattr(usage, figure) is None for figure in COUNTED[self._stage]):
-                usage = replace(usage, origin="unknown")
+                usage = StageUsage(origin="unknown")
             self.result = StageResult(self._stage, self._engine.name, self._engine.model, outcome, usage, times, problem=problem)
         return self.result
 

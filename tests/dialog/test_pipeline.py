@@ -13,6 +13,7 @@ from agent.audio.ears import FrameEars
 from agent.clock import SystemClock
 from agent.dialog.books import Books
 from agent.dialog.pipeline import Manner, Pipeline, Stages
+from agent.dialog.telling import told
 from agent.engines.host import Hosted, start
 from agent.engines.scripted import words
 from agent.errors import EngineFailed
@@ -219,6 +220,29 @@ def test_what_settles_is_what_was_used_in_the_end(tmp_path: Path) -> None:
     records = run(tmp_path, test, 30_000, llm={"replies": [reply]}, tts={"ms_per_character": 400})
     llm = next(record for record in records if record["stage"] == "llm")
     assert 0 < llm["gen_ai.usage.output_tokens"] == opened[0].usage.output_tokens < 20_000
+
+
+def test_a_stage_that_died_before_it_could_count_is_unknown_everywhere(tmp_path: Path) -> None:
+    """A begun call of which nothing was reported: no figure in the record, none in what `ask --json` tells."""
+
+    async def test(robot: Robot) -> None:
+        llm = robot.engines["llm"]
+        plain = llm.begin
+
+        async def begin_and_die(call: Any) -> None:
+            os.kill(llm.process_id, signal.SIGSTOP)  # it hears of the call and never answers
+            await plain(call)
+            llm.kill()
+
+        llm.begin = begin_and_die  # type: ignore[method-assign]
+        turn = await robot.hear()
+        stage = told(turn, card(), reply_audio=None, problems=[])["stages"][1]
+        assert (stage["origin"], stage["outcome"]) == ("unknown", "failed")
+        assert {stage[name] for name in ("input_tokens", "output_tokens", "billed_tokens", "amount")} == {None}
+
+    _, llm = run(tmp_path, test)
+    assert (llm["origin"], llm["outcome"]) == ("unknown", "failed")
+    assert not {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "amount", "tokenizer"} & set(llm)
 
 
 def test_an_engine_that_never_heard_of_the_call_leaves_no_record(tmp_path: Path) -> None:
