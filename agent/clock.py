@@ -56,6 +56,10 @@ class Clock(Protocol):
         """A fresh 32-bit seed for a sampler."""
         ...
 
+    def secret(self, size: int) -> bytes:
+        """Bytes nobody can guess, for keys; a simulated clock repeats them."""
+        ...
+
 
 class SystemClock:
     """The machine's own clock and entropy."""
@@ -94,6 +98,9 @@ class SystemClock:
 
     def seed(self) -> int:
         return random.SystemRandom().getrandbits(32)
+
+    def secret(self, size: int) -> bytes:
+        return random.SystemRandom().randbytes(size)
 
 
 def seeded(seed: int) -> random.Random:

@@ -56,5 +56,8 @@ class SimulatedClock:
     def seed(self) -> int:
         return self._chance.getrandbits(32)
 
+    def secret(self, size: int) -> bytes:
+        return self._chance.randbytes(size)
+
     def _hex(self) -> str:
         return f"{self._chance.getrandbits(128):032x}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from agent.errors import LedgerBusy, LedgerDamaged, MissingPart
+from agent.store.files import sync_folder
 
 LEDGER_FILE = "ledger.db"
 LOCK_FILE = "ledger.lock"
@@ -70,7 +71,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     except DAMAGE as error:
         raise refused(path, error) from error
     if fresh:
-        _sync_folder(path.parent)  # a new file is not durable until its name is
+        sync_folder(path.parent)  # a new file is not durable until its name is
     return connection
 
 
@@ -82,14 +83,6 @@ def open_reader(path: Path) -> sqlite3.Connection:
     except DAMAGE as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error
     return connection
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _first(db: Database) -> None:
