@@ -11,21 +11,25 @@ from typing import Any
 from agent import profile as profiles
 from agent.audio import wav
 from agent.audio.ears import FrameEars
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock
+from agent.dialog.announce import Announcer
 from agent.dialog.books import Books
 from agent.dialog.context import MESSAGE_TOKENS
 from agent.dialog.pipeline import Manner, Pipeline, Play, Stages
 from agent.dialog.telling import told
 from agent.engines import ENGINES
 from agent.engines.host import Hosted, start
-from agent.errors import BadInput, BadProfile
-from agent.metering import ratecard, tokens
+from agent.errors import BadInput, BadProfile, LedgerFull
+from agent.metering import cards, tokens
+from agent.metering.cards import Cards
 from agent.metering.ratecard import RateCard
 from agent.ports import EngineSettings, Vad
 from agent.profile import Engine, Profile
 from agent.shipped import shipped
 from agent.store.ledger import SqliteLedger
-from agent.store.state import state_folder
+from agent.store.ledger.chain import Identity
+from agent.store.ledger.space import MEBIBYTE, Limits
+from agent.store.words import Words
 from agent.values import STAGES, Prompt, Speech, Stage, Turn
 from agent.weights import catalog, verify
 from agent.weights.catalog import Catalog, Model
@@ -43,28 +47,51 @@ class App:
 
     profile: Profile
     pipeline: Pipeline
+    announcer: Announcer
     books: Books
+    ledger: SqliteLedger
+    words: Words | None
+    """Where what is said is kept; None where it is not."""
     engines: dict[str, Hosted[Any, Any]]
     """By the profile's table: asr, llm, tts, vad."""
     manner: Manner
     clock: Clock
 
     async def ask(self, frames: Iterable[bytes], out: Path | None, session_id: str = "") -> dict[str, Any]:
-        """One turn; the spoken reply goes to the WAV `out`. Returns what `ask --json` prints."""
+        """One turn; the spoken reply goes to the WAV `out`. Returns what `ask --json` prints. Raises LedgerFull after an apology."""
         spoken: list[Speech] = []
-        turn = await self.hear(frames, spoken.append, session_id or self.clock.new_id())
-        audible, problems = out is not None and any(piece.pcm for piece in spoken), []
-        if out is not None and audible:
-            try:
-                wav.write(out, spoken)
-            except BadInput as error:  # the turn was had and is on the books; only its sound is lost
-                audible, problems = False, [str(error)]
-        return told(turn, self.books.card, reply_audio=str(out) if audible else None, problems=problems)
+        try:
+            turn = await self.hear(frames, spoken.append, session_id or self.clock.new_id())
+        except LedgerFull:
+            written(spoken, out)
+            raise
+        audio, problems = written(spoken, out)
+        return told(turn, self.books.card, reply_audio=audio, problems=problems)
 
     async def hear(self, frames: Iterable[bytes], play: Play, session_id: str) -> Turn:
-        """One turn out of ready frames (see `audio.wav.read`)."""
+        """One turn out of ready frames (see `audio.wav.read`).
+
+        Without room for its records it is refused: says so aloud, raises LedgerFull.
+        """
+        if not self.books.room():
+            await self.announcer.say(self.profile.dialog.apology, play, session_id)
+            raise LedgerFull("the ledger is full, no new turn is taken", "let the robot sync, or raise [ledger] quota_mb")
         vad: Vad = self.engines["vad"]
-        return await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)
+        turn = await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)
+        if self.words is not None and turn.transcript:
+            await asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, turn.transcript, turn.reply)
+        return turn
+
+
+def written(spoken: list[Speech], out: Path | None) -> tuple[str | None, list[str]]:
+    """Writes what was spoken, if anything was and somebody wants it: the file's name, and what kept it from being written."""
+    if out is None or not any(piece.pcm for piece in spoken):
+        return None, []
+    try:
+        wav.write(out, spoken)
+    except BadInput as error:  # the turn was had and is on the books; only its sound is lost
+        return None, [str(error)]
+    return str(out), []
 
 
 @contextlib.asynccontextmanager
@@ -75,20 +102,39 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> A
     """
     known = catalog.read()
     check_names(profile, known)
-    card = read_card(profile)
+    versions = read_cards(profile)
     settings = {part: _settings(profile, part, known, models) for part in PARTS}
-    counters = _counters(profile, card, known, models)
+    counters = _counters(profile, versions.versions[-1], known, models)
     check_room(profile, settings["llm"], counters["llm"])
-    device = profile.device
     async with contextlib.AsyncExitStack() as stack:
-        ledger = SqliteLedger(state, tenant=device.tenant, device=device.id, account=profile.billing.account, clock=clock)
+        ledger = open_ledger(profile, state, clock)
         stack.push_async_callback(ledger.aclose)
         engines = await _started(settings, clock, stack)
         names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
-        books = Books(ledger, card, names, clock)
+        books = Books(ledger, versions, profile.billing.time_zone, names, clock)
+        await books.recover()
+        stack.push_async_callback(_stopped, asyncio.create_task(ledger.salvage(books.cut_off)))
+        words = Words(state, clock) if profile.words.keep else None
+        if words is not None:
+            stack.callback(words.close)
         stages = Stages(engines["asr"], engines["llm"], engines["tts"])
         manner = _manner(profile, counters, clock)
-        yield App(profile, Pipeline(stages, books, manner, clock), books, engines, manner, clock)
+        announcer = Announcer(engines["tts"], books, manner, clock)
+        yield App(profile, Pipeline(stages, books, manner, clock), announcer, books, ledger, words, engines, manner, clock)
+
+
+def open_ledger(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
+    """The robot's ledger, whose owner this process becomes."""
+    robot = Identity(profile.device.tenant, profile.device.id, profile.billing.account)
+    quota, free, reserve = (size * MEBIBYTE for size in (profile.ledger.quota_mb, profile.ledger.free_mb_min, profile.ledger.reserve_mb))
+    return SqliteLedger(state, robot, clock, Limits(quota, free, reserve))
+
+
+async def _stopped(task: "asyncio.Task[Any]") -> None:
+    """Ends background work; what it had not finished, the next start does again."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Hosted[Any, Any]]:
@@ -118,16 +164,18 @@ def check_names(profile: Profile, known: Catalog) -> None:
             raise BadProfile(f"[{part}] {chosen.engine} has no model {chosen.model!r}", f"there are: {', '.join(able)}")
 
 
-def read_card(profile: Profile) -> RateCard:
-    """The profile's rate card. Raises BadRateCard if it can't price what the profile runs."""
+def read_cards(profile: Profile) -> Cards:
+    """The profile's rate card in all its versions. Raises BadRateCard if the newest can't price what the profile runs."""
     name = profile.billing.rate_card
     path = Path(name) if "/" in name or name.endswith(".toml") else shipped("device_profiles") / "rate_cards" / f"{name}.toml"
-    card = ratecard.read(path)
+    versions = cards.read(path)
+    cards.zone_of(profile.billing.time_zone)
+    card = versions.versions[-1]
     for stage in STAGES:
         model = getattr(profile, stage).model
         if missing := card.missing(stage, model, "device"):
             raise BadProfile(f"rate card {card.name} has no price for {stage} {missing} of {model} on device", f"add a [[price]] to {path}")
-    return card
+    return versions
 
 
 def _settings(profile: Profile, part: str, known: Catalog, models: Path) -> EngineSettings:
@@ -193,16 +241,6 @@ def models_of(name: str, known: Catalog) -> list[Model]:
     check_names(profile, known)
     chosen = [getattr(profile, part) for part in PARTS]
     names = [engine.model for engine in chosen if not engine.engine.endswith("_scripted")]
-    names.append(known.counting(read_card(profile).tokenizer).name)
+    names.append(known.counting(read_cards(profile).versions[-1].tokenizer).name)
     names += [model.name for model in known.model if model.role == "vocabulary"]
     return [known.find(name) for name in dict.fromkeys(names)]
-
-
-async def ask_once(file: Path, out: Path | None, profile: str, state: Path | None) -> dict[str, Any]:
-    """Opens the robot of a profile for one turn out of a WAV. Both files are looked at before a model is loaded."""
-    frames = wav.read(file)
-    if out is not None:
-        wav.check_writable(out)
-    loaded = profiles.load(profile)
-    async with opened(loaded, state_folder(state), catalog.models_folder(), SystemClock()) as app:
-        return await app.ask(frames, out)

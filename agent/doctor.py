@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent import profile as profiles
-from agent.app import check_names, models_of, read_card
+from agent.app import check_names, models_of, read_cards
 from agent.audio import devices
 from agent.clock import Clock
 from agent.errors import VoxmeterError
@@ -63,7 +63,7 @@ def _safely(name: str, check: Callable[[], Check]) -> Check:
 def _profile(name: str) -> Check:
     profile = profiles.load(name)
     check_names(profile, catalog.read())
-    card = read_card(profile)
+    card = read_cards(profile).versions[-1]
     return Check("profile", "good", f"{name}: device {profile.device.id}, rate card {card.name}")
 
 

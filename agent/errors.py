@@ -64,3 +64,10 @@ class LedgerDamaged(VoxmeterError):
 
     code = "ledger-damaged"
     exit_status = 1
+
+
+class LedgerFull(VoxmeterError):
+    """There is no room for records of new turns."""
+
+    code = "ledger-full"
+    exit_status = 1

@@ -40,7 +40,9 @@ class Billing(_Part):
 
     account: Word
     rate_card: str
-    """Path of a card, or the name of a shipped one."""
+    """Path of a card or of a folder with its versions, or the name of a shipped one."""
+    time_zone: str = "UTC"
+    """The account's, an IANA name: by its calendar a version of the card comes into force."""
 
 
 class Engine(_Part):
@@ -80,6 +82,26 @@ class Dialog(_Part):
     """What the robot knows and how it behaves."""
 
     system_prompt: Annotated[str, Field(max_length=20_000)]
+    apology: Annotated[str, Field(min_length=1, max_length=500)] = "I am sorry, I can't answer just now. Please ask my colleagues."
+    """Said when there is no room left for the records of a turn."""
+
+
+class Ledger(_Part):
+    """What the books may take of the disk, in MiB."""
+
+    quota_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    """Of the ledger's file; 512 hold about 500,000 records."""
+    free_mb_min: Annotated[int, Field(ge=0, le=1_000_000)] = 64
+    """Less free than this on the disk is pressure, however small the ledger."""
+    reserve_mb: Annotated[int, Field(ge=0, le=10_000)] = 16
+    """Kept free for the records of what is running when the disk is full."""
+
+
+class Words(_Part):
+    """What is done with what was said. It is never on the books."""
+
+    keep: bool = False
+    """Keep it beside the books, encrypted with a key per session; `voxmeter privacy forget` destroys the key."""
 
 
 class Profile(BaseSettings):
@@ -95,6 +117,8 @@ class Profile(BaseSettings):
     vad: Engine
     hearing: Hearing = Hearing()
     dialog: Dialog
+    ledger: Ledger = Ledger()
+    words: Words = Words()
 
     @classmethod
     def settings_customise_sources(

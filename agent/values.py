@@ -1,5 +1,6 @@
 """Frozen types that cross rooms: sound, words, and what a stage used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,6 +131,10 @@ class StageResult:
     attempt: int = 1
     problem: str = ""
     """The line to show when the outcome is `failed`."""
+    priority: str = "standard"
+    """What the customer asked for; a rate card gives its coefficient."""
+    features: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Uses of advanced features by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import profile
-from agent.app import _settings, check_names, check_room, counter, read_card
+from agent.app import _settings, check_names, check_room, counter, read_cards
 from agent.errors import BadProfile
 from agent.shipped import shipped
 from agent.weights import catalog
@@ -18,7 +18,7 @@ GOOD = (shipped("device_profiles") / "simulated.toml").read_text()
 def test_shipped_profiles_are_sound(name: str) -> None:
     loaded = profile.load(name)
     check_names(loaded, catalog.read())
-    read_card(loaded)
+    read_cards(loaded)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Hear a question, answer it aloud, and put what it used on the books."""
-    from agent import app
+    from agent import service
 
-    told = run(app.ask_once(file, out_file, profile, state_dir))
+    told = run(service.ask_once(file, out_file, profile, state_dir))
     out(as_json, told, lambda console: show(console, told))
     if told["problems"]:
         fail("; ".join(told["problems"]), 1)

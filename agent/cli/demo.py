@@ -9,6 +9,7 @@ from agent.cli import ask, usage
 from agent.cli.options import AsJson, ProfileName, StateDir, fail, out, run, screen
 from agent.metering import report
 from agent.store.reading import LedgerReader
+from agent.store.verify import verify_books
 
 
 def demo(
@@ -31,8 +32,7 @@ def demo(
         ask.show(console, told)
 
     picture = run(hotel.run(folder, profile, state, show))
-    reader = LedgerReader(state)
-    summed, verdict = report.totals(reader.records("usage")), reader.verify()
+    summed, verdict = report.totals(LedgerReader(state).records()), verify_books(state)
     console.rule("the books, all runs of the demo together")
     usage.show_total(console, summed)
     console.print(f"ledger   {state / 'ledger.db'}: {verdict.records} records, chain {'whole' if verdict.whole else 'BROKEN'}")

@@ -1,17 +1,24 @@
 """`voxmeter usage`: what is on the books of this robot."""
 
 import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 from rich.console import Console
 
 from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right
+from agent.errors import BadInput
 from agent.metering import report
+from agent.metering.export import export_csv
 from agent.store.reading import LedgerReader
 from agent.store.state import state_folder
+from agent.store.verify import verify_books
 
-app = typer.Typer(help="The ledger: list, total, verify, explain.")
+app = typer.Typer(help="The ledger: list, total, verify, explain, export.")
 
 
 @app.command("list")
@@ -27,24 +34,24 @@ def list_(
     if as_json:
         _write_bodies(reader, type_)
     else:
-        out(False, None, lambda console: _show_records(console, reader, type_))
+        out(False, None, lambda console: _show_records(console, reader.bodies(type_)))
 
 
 @app.command()
 def total(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
     """Sums by stage, model and placement, and the money they come to."""
     del profile
-    summed = report.totals(LedgerReader(state_folder(state_dir)).records("usage"))
+    summed = report.totals(LedgerReader(state_folder(state_dir)).records())
     out(as_json, summed, lambda console: show_total(console, summed))
 
 
 @app.command()
 def verify(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
-    """Check the chain from its beginning. Exit 1 names the first bad record."""
+    """Check every epoch from its beginning or its signed checkpoint. Exit 1 names the first bad record."""
     del profile
-    verdict = LedgerReader(state_folder(state_dir)).verify()
-    told = {"whole": verdict.whole, "records": verdict.records, "head": verdict.head, "sequence": verdict.sequence}
-    told |= {"problem": verdict.problem or None}
+    verdict = verify_books(state_folder(state_dir))
+    told = {"whole": verdict.whole, "records": verdict.records, "head": verdict.head, "epoch": verdict.epoch}
+    told |= {"sequence": verdict.sequence, "problem": verdict.problem or None}
     out(as_json, told, lambda console: console.print(f"{verdict.records} records good, head {verdict.head}"))
     if not verdict.whole:
         where = "" if verdict.sequence is None else f"sequence {verdict.sequence}: "
@@ -64,6 +71,29 @@ def explain(
     out(as_json, told, lambda console: _show_explained(console, told))
 
 
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Option("--out", help="A file; without it, standard output.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Usage records as CSV; without it, all records as JSON lines, as stored.")] = False,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """The books for another program: JSON lines, or a table of the usage records."""
+    del profile
+    if as_csv and as_json:
+        raise BadInput("--csv and --json exclude each other", "give one of them")
+    reader = LedgerReader(state_folder(state_dir))
+    try:
+        with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as stream:
+            if as_csv:
+                export_csv(reader.records(), stream)
+            else:
+                stream.writelines(body.decode("utf-8", "backslashreplace") + "\n" for body in reader.bodies())
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}", "name a file in a folder you can write to") from error
+
+
 def _write_bodies(reader: LedgerReader, type_: str | None) -> None:
     """As stored: nothing is decoded and encoded again, and a million records do not stand in memory."""
     sys.stdout.write("[")
@@ -72,9 +102,9 @@ def _write_bodies(reader: LedgerReader, type_: str | None) -> None:
     sys.stdout.write("\n]\n")
 
 
-def _show_records(console: Console, reader: LedgerReader, type_: str | None) -> None:
+def _show_records(console: Console, bodies: Iterable[bytes]) -> None:
     table = grid(right("sequence"), "type", "stage", "turn", "outcome", right("billed"), right("amount"), "when")
-    for record in reader.records(type_):
+    for record in map(orjson.loads, bodies):
         given = record["data"]
         when = record.get("time") or f"boot {record['bootid'][:8]} + {int(record['boottimems']) / 1000:.1f} s"
         columns = (given.get(key) for key in ("stage", "turn_id", "outcome", "billed_tokens", "amount"))

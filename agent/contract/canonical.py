@@ -21,14 +21,19 @@ CHAIN_SEED = b"voxmeter-usage-v1\0"
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """The one byte form of a record. Raises ValueError for what the form excludes, and for more than BODY_BYTES_MAX."""
-    _check(value, "")
-    try:
-        body = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:  # a lone surrogate: not Unicode text
-        raise ValueError(f"not canonical: {error}") from error
+    body = unlimited(value)
     if len(body) > BODY_BYTES_MAX:
         raise ValueError(f"a record of {len(body)} bytes; the most is {BODY_BYTES_MAX}")
     return body
+
+
+def unlimited(value: Mapping[str, Any]) -> bytes:
+    """The same form of what is not a record and has a limit of its own. Raises ValueError for what the form excludes."""
+    _check(value, "")
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:  # a lone surrogate: not Unicode text
+        raise ValueError(f"not canonical: {error}") from error
 
 
 def _check(value: object, where: str) -> None:

@@ -17,14 +17,17 @@ from agent.dialog.books import Books
 from agent.dialog.context import fit
 from agent.dialog.sentences import Sentences
 from agent.dialog.stage import RunningStage
-from agent.errors import EngineFailed
-from agent.ports import Asr, Counter, Ears, Engine, Llm, Tts
-from agent.values import AudioChunk, Outcome, Prompt, Speech, Stage, StageResult, Transcript, Turn
+from agent.errors import EngineFailed, VoxmeterError
+from agent.ports import Appended, Asr, Counter, Ears, Engine, Llm, OpenCall, Tts
+from agent.values import AudioChunk, Outcome, Prompt, Speech, Stage, StageResult, StageUsage, Transcript, Turn
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 Play = Callable[[Speech], None]
+
+NOTE_SECONDS = 0.9
+"""Between two notes of what running calls have used: at least every second, with room for a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,10 @@ class _Exchange:
         self._session_id = session_id
         self._turn_id = clock.new_id()
         self._began = clock.monotonic()
+        engines: dict[Stage, Engine[Any, Any]] = {"asr": stages.asr, "llm": stages.llm, "tts": stages.tts}
+        self._calls = {stage: OpenCall(self._turn_id, session_id, stage, engine.name, engine.model) for stage, engine in engines.items()}
+        self._intent: Appended | None = None
+        self._noting: asyncio.Task[None] | None = None
         self._running: list[RunningStage[Any, Any]] = []
         self._results: list[StageResult] = []
         self._settling: list[asyncio.Task[None]] = []
@@ -93,6 +100,7 @@ class _Exchange:
 
     async def run(self) -> Turn:
         try:
+            await self._intend()
             await self._hear()
             if self._transcript and self._results[0].outcome == "completed":
                 await self._answer()
@@ -104,8 +112,25 @@ class _Exchange:
     def _transcript(self) -> str:
         return " ".join(self._words)
 
+    async def _intend(self) -> None:
+        """All calls the turn may need, durable before the first begins; hearing begins with it."""
+        self._intent = await self._books.intend(list(self._calls.values()), begin=[self._calls["asr"]])
+        self._noting = asyncio.create_task(self._note_each_second())
+
+    async def _note_each_second(self) -> None:
+        """So that a power cut costs the books at most a second of a long call."""
+        noted: dict[OpenCall, StageUsage] = {}
+        while True:
+            await self._clock.sleep(NOTE_SECONDS)
+            used = {running.facts: running.usage for running in self._running if running.result is None and running.call.begun}
+            fresh = {call: usage for call, usage in used.items() if noted.get(call) != usage}
+            with contextlib.suppress(VoxmeterError):  # the final record says it, or the turn fails by it
+                if fresh:
+                    await self._books.note(fresh.items())
+            noted = used
+
     async def _hear(self) -> None:
-        asr = self._begin("asr", self._stages.asr)
+        asr = await self._begin("asr", self._stages.asr)
         asr.known["audio_in_ms"] = 0
         try:
             await _together(self._give(asr), self._take(asr))
@@ -128,7 +153,7 @@ class _Exchange:
                 self._words.append(transcript.text)
 
     async def _answer(self) -> None:
-        llm = self._begin("llm", self._stages.llm)
+        llm = await self._begin("llm", self._stages.llm)
         sentences = Sentences()
         try:
             await llm.call.send(self._prompt())
@@ -159,7 +184,7 @@ class _Exchange:
     async def _say(self, sentence: str, llm: RunningStage[Prompt, str]) -> None:
         """Gives a sentence to the voice, which begins with the first."""
         if self._voice is None:
-            self._voice = self._begin("tts", self._stages.tts)
+            self._voice = await self._begin("tts", self._stages.tts)
             self._voice.known.update(input_tokens=0, characters=0, characters_heard=0)
             self._speaking = asyncio.create_task(self._speak(self._voice, llm))
         if self._voice.result is None:
@@ -180,8 +205,11 @@ class _Exchange:
             self._end(voice, "failed", str(failure))
             await llm.call.cancel()
 
-    def _begin(self, stage: Stage, engine: Engine[In, Out]) -> RunningStage[In, Out]:
-        running = RunningStage(stage, engine, self._clock, self._began)
+    async def _begin(self, stage: Stage, engine: Engine[In, Out]) -> RunningStage[In, Out]:
+        """A call whose beginning is durable; that of hearing is, with the intent."""
+        if stage != "asr":
+            await self._books.start(self._calls[stage])
+        running = RunningStage(self._calls[stage], engine, self._clock, self._began)
         self._running.append(running)
         return running
 
@@ -190,19 +218,22 @@ class _Exchange:
         if running.result is None:
             result = running.end(outcome, problem)
             self._results.append(result)
-            if not running.call.begun:
-                return
-            settled = self._books.settle(result, turn_id=self._turn_id, session_id=self._session_id)
-            self._settling.append(asyncio.create_task(settled))
+            if running.call.begun and self._intent is not None:
+                del self._calls[running.facts.stage]
+                self._settling.append(asyncio.create_task(self._books.settle(running.facts, result, self._intent)))
 
     async def _close(self) -> None:
-        """Stops what is still under way, then waits until all of the turn is durable."""
+        """Stops what is still under way, then waits until all of the turn is durable; calls that never began are taken back."""
+        if self._noting is not None:
+            self._noting.cancel()
         if self._speaking is not None:
             self._speaking.cancel()
         for running in self._running:
             await running.call.cancel()
             self._end(running, "interrupted")
         await asyncio.gather(*self._settling)
+        if self._calls:
+            await self._books.drop(self._calls.values())
 
     def _told(self) -> Turn:
         ended, sound = self._ears.ended_at, self._first_sound

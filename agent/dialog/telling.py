@@ -3,7 +3,7 @@
 from typing import Any
 
 from agent.metering.ratecard import RateCard
-from agent.metering.rating import Rated, plain, total
+from agent.metering.rating import Rated, plain, total, trimmed
 from agent.metering.record import rated_of
 from agent.values import StageResult, Turn
 
@@ -23,7 +23,7 @@ def told(turn: Turn, card: RateCard, *, reply_audio: str | None, problems: list[
         "reply_audio": reply_audio,
         "stages": [_stage(stage, one) for stage, one in zip(turn.stages, rated, strict=True)],
         "total": {
-            "billed_tokens": str(sum(one.billed_tokens for one in priced)),
+            "billed_tokens": plain(trimmed(total(one.billed_tokens for one in priced))),
             "amount": plain(total(one.amount for one in priced)),
             "currency": card.currency,
         },
@@ -48,7 +48,7 @@ def _stage(stage: StageResult, rated: Rated | None) -> dict[str, Any]:
         "audio_in_ms": usage.audio_in_ms,
         "audio_out_ms": usage.audio_out_ms,
         "characters": usage.characters,
-        "billed_tokens": None if rated is None else str(rated.billed_tokens),
+        "billed_tokens": None if rated is None else plain(rated.billed_tokens),
         "amount": None if rated is None else plain(rated.amount),
         "started_ms": stage.times.started_ms,
         "first_output_ms": stage.times.first_output_ms,

@@ -1,9 +1,9 @@
-"""Makes the data of a usage record out of what a stage used, rated by a card."""
+"""Makes the data of a usage record out of what a stage used, rated by a card; and reads the same back out of a record."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from agent.metering.ratecard import RateCard
+from agent.metering.ratecard import NEEDED, RAW_CLASSES, RateCard
 from agent.metering.rating import Rated, plain, quantities, rate
 from agent.values import Stage, StageResult, StageUsage
 
@@ -13,10 +13,14 @@ OPERATIONS: dict[Stage, str] = {"asr": "transcription", "llm": "chat", "tts": "s
 LOCAL_PROVIDER = "voxmeter"
 """`gen_ai.provider.name` of a model that runs on the device."""
 
+INPUT: Final = "gen_ai.usage.input_tokens"
+OUTPUT: Final = "gen_ai.usage.output_tokens"
+CACHED: Final = "gen_ai.usage.cache_read.input_tokens"
+
 FIGURES = {
-    "input_tokens": "gen_ai.usage.input_tokens",
-    "output_tokens": "gen_ai.usage.output_tokens",
-    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "input_tokens": INPUT,
+    "output_tokens": OUTPUT,
+    "cached_tokens": CACHED,
     "audio_in_ms": "audio_in_ms",
     "audio_out_ms": "audio_out_ms",
     "characters": "characters",
@@ -24,10 +28,25 @@ FIGURES = {
 }
 """Fields of StageUsage by their names in a record."""
 
+UNKNOWN: Final = "unknown"
+"""The class that counts usage without figures."""
 
-def usage_data(result: StageResult, *, turn_id: str, session_id: str, card: RateCard, tokenizer: str) -> dict[str, Any]:
-    """The `data` of a usage record, canonical values only. `tokenizer` names what counted the tokens."""
-    named = {
+
+def usage_data(
+    result: StageResult,
+    *,
+    turn_id: str,
+    session_id: str,
+    card: RateCard,
+    tokenizer: str,
+    intent: Mapping[str, Any] | None = None,
+    replaces: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The `data` of a usage record, canonical values only. `tokenizer` names what counted the tokens.
+
+    `intent` is the record that announced the call, `replaces` the one this is issued again for: `{epoch, sequence}` each.
+    """
+    named: dict[str, Any] = {
         "stage": result.stage,
         "turn_id": turn_id,
         "session_id": session_id,
@@ -40,32 +59,83 @@ def usage_data(result: StageResult, *, turn_id: str, session_id: str, card: Rate
         "gen_ai.request.model": result.model,
         "outcome": result.outcome,
         "origin": result.usage.origin,
-        "priority": "standard",
+        "priority": result.priority,
         "rate_card": card.name,
         "currency": card.currency,
     }
     if result.usage.origin == "counted":
         named["tokenizer"] = tokenizer
+    features = {name: uses for name, uses in result.features.items() if uses}
+    for name, held in (("features", features), ("intent", intent), ("replaces", replaces)):
+        if held:
+            named[name] = dict(held)
     return named | _figures(result.usage) | _charged(rated_of(result, card))
 
 
 def rated_of(result: StageResult, card: RateCard) -> Rated | None:
     """What the card asks for this stage."""
-    return rate(result.usage, card, stage=result.stage, model=result.model, placement=result.placement, outcome=result.outcome)
+    return rate(
+        result.usage,
+        card,
+        stage=result.stage,
+        model=result.model,
+        placement=result.placement,
+        outcome=result.outcome,
+        priority=result.priority,
+        features=result.features,
+    )
+
+
+def rated_of_data(data: Mapping[str, Any], card: RateCard) -> Rated | None:
+    """What the card asks for a record's raw units: how an invoice prices it. Same card, same digits as the device's estimate.
+
+    None also for a stage this code has not heard of.
+    """
+    if data["stage"] not in NEEDED:
+        return None
+    usage = StageUsage(**{field: data.get(name) for field, name in FIGURES.items()}, origin=data["origin"])
+    return rate(
+        usage,
+        card,
+        stage=data["stage"],
+        model=data["gen_ai.request.model"],
+        placement=data["placement"],
+        outcome=data["outcome"],
+        priority=data["priority"],
+        features=data.get("features"),
+    )
 
 
 def odometer_of(result: StageResult) -> Mapping[tuple[str, str, str, str], int]:
     """What the odometer advances by: (stage, model, placement, class); usage of unknown size counts once as `unknown`."""
-    held = quantities(result.usage) or {"unknown": 1}
+    held = quantities(result.usage) or {UNKNOWN: 1}
     return {(result.stage, result.model, result.placement, name): quantity for name, quantity in held.items() if quantity}
 
 
 def odometer_of_data(data: Mapping[str, Any]) -> Mapping[tuple[str, str, str, str], int]:
-    """The same, from a record's data, to check the odometer by."""
-    usage = StageUsage(**{field: data.get(name) for field, name in FIGURES.items()}, origin=data["origin"])
-    held = quantities(usage) or {"unknown": 1}
-    at = (data["stage"], data["gen_ai.request.model"], data["placement"])
-    return {(*at, name): quantity for name, quantity in held.items() if quantity}
+    """The same, from a record's data, to check the odometer by; evidence of a call that another party bills counts nothing."""
+    if data["role"] != "billable":
+        return {}
+    stage, model, placement = data["stage"], data["gen_ai.request.model"], data["placement"]
+    held = quantities_of_data(data) or {UNKNOWN: 1}
+    return {(stage, model, placement, name): quantity for name, quantity in held.items() if quantity}
+
+
+def quantities_of_data(data: Mapping[str, Any]) -> dict[str, int]:
+    """`rating.quantities` of a record. It runs for every record when a ledger is verified, so it makes nothing it does not return."""
+    held: dict[str, int] = {}
+    if data["origin"] == "unknown":
+        return held
+    if INPUT in data:
+        held["input"] = data[INPUT] - data.get(CACHED, 0)
+    if CACHED in data:
+        held["cached_input"] = data[CACHED]
+    if OUTPUT in data:
+        held["output"] = data[OUTPUT]
+    for name in RAW_CLASSES:
+        if name in data:
+            held[name] = data[name]
+    return held
 
 
 def _figures(usage: StageUsage) -> dict[str, int]:
@@ -81,11 +151,11 @@ def _charged(rated: Rated | None) -> dict[str, Any]:
     charges = [
         {
             "class": charge.class_,
-            "quantity": str(charge.quantity),
+            "quantity": plain(charge.quantity),
             "unit_price": plain(charge.unit_price),
             "coefficient": plain(charge.coefficient),
             "amount": plain(charge.amount),
         }
         for charge in rated.charges
     ]
-    return {"charges": charges, "billed_tokens": str(rated.billed_tokens), "amount": plain(rated.amount)}
+    return {"charges": charges, "billed_tokens": plain(rated.billed_tokens), "amount": plain(rated.amount)}

@@ -1,64 +1,130 @@
-"""Sums and explains usage records: pure, from decoded bodies."""
+"""Sums and explains what a ledger holds: pure, from decoded bodies."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
+from agent.contract.record import type_name
 from agent.errors import BadInput
-from agent.metering.rating import EXACT, plain
+from agent.metering.ratecard import TOKEN_CLASSES
+from agent.metering.rating import plain, total, trimmed
 from agent.metering.record import FIGURES
+from agent.metering.rollup import USAGE
 
-SUMMED = {field: name for field, name in FIGURES.items() if field != "characters_heard"}
+ROLLUP: Final = type_name("rollup")
+
+SUMMED: Final = {field: name for field, name in FIGURES.items() if field != "characters_heard"}
+
+FIGURES_OF: Final = {
+    "input": ("input_tokens",),
+    "cached_input": ("input_tokens", "cached_tokens"),
+    "output": ("output_tokens",),
+    "audio_in_ms": ("audio_in_ms",),
+    "audio_out_ms": ("audio_out_ms",),
+    "characters": ("characters",),
+}
+"""Which figures a roll-up's class is part of: input tokens are those that were computed and those that were cached."""
 
 
 def totals(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Sums by (stage, model, placement, currency), and by currency.
+    """Sums by (stage, model, placement, currency), and by currency, of usage and roll-ups; other records are passed over.
 
     `{stages: [{stage, model, placement, records, …figures, billed_tokens, amount, currency}], total: [{billed_tokens, amount,
-    currency}], unresolved}`: figures are integers, None where no record had one; amounts are decimal strings.
+    currency}], unresolved}`: figures are integers, None where no record had one; amounts are decimal strings. Evidence of calls
+    that another party bills is no part of it, and what was issued again counts once.
     """
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    unresolved = 0
+    rows: dict[tuple[str, ...], _Row] = {}
+    once = _Once()
     for record in records:
         given = record["data"]
-        key = (given["stage"], given["gen_ai.request.model"], given["placement"], given.get("currency", ""))
-        row = rows.setdefault(key, _empty(key))
-        unresolved += "amount" not in given
-        _add(row, given)
-    stages = [_row(row) for row in rows.values()]
-    currencies = sorted({row["currency"] for row in rows.values()})
-    sums = [_currency_total(currency, [row for row in rows.values() if row["currency"] == currency]) for currency in currencies]
-    return {"stages": stages, "total": sums, "unresolved": unresolved}
+        if record["type"] == USAGE and given.get("role") != "evidence" and once.usage(given):
+            _row_of(rows, given, given["gen_ai.request.model"]).add(given)
+        elif record["type"] == ROLLUP and once.rollup(given):
+            for part in given["totals"]:
+                if part["role"] != "evidence":
+                    _row_of(rows, part, part["model"]).add_total(part)
+    told = [rows[key].told(key) for key in sorted(rows)]
+    sums = [_currency_total(currency, told) for currency in sorted({row["currency"] for row in told})]
+    return {"stages": told, "total": sums, "unresolved": sum(row.unresolved for row in rows.values())}
 
 
-def _empty(key: tuple[str, ...]) -> dict[str, Any]:
-    stage, model, placement, currency = key
-    figures: dict[str, int | None] = dict.fromkeys(SUMMED)
-    named = {"stage": stage, "model": model, "placement": placement, "records": 0}
-    return named | figures | {"billed_tokens": Decimal(0), "amount": Decimal(0), "currency": currency}
+class _Once:
+    """Remembers what was counted: of a usage record and the one that replaces it, and of a roll-up's copies, the first counts."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[str, int], int] = {}
+        self._turns: dict[str, int] = {}
+        """A bit for each attempt of a turn, twice: counted, and counted from a replacing record. Ledgers have millions of turns."""
+        self._rollups: set[tuple[Any, ...]] = set()
+
+    def usage(self, given: dict[str, Any]) -> bool:
+        place = 2 * self._attempts.setdefault((given["stage"], given.get("attempt", 1)), len(self._attempts))
+        counted, replacing = 1 << place, 2 << place
+        held = self._turns.get(given["turn_id"], 0)
+        if held & (counted if "replaces" in given else replacing):
+            return False
+        self._turns[given["turn_id"]] = held | counted | (replacing if "replaces" in given else 0)
+        return True
+
+    def rollup(self, given: dict[str, Any]) -> bool:
+        range_ = (given.get("epoch"), given.get("first"), given.get("last"))
+        fresh = range_ not in self._rollups
+        if None not in range_:
+            self._rollups.add(range_)
+        return fresh
 
 
-def _add(row: dict[str, Any], given: dict[str, Any]) -> None:
-    row["records"] += 1
-    for field, name in SUMMED.items():
-        if name in given:
-            row[field] = (row[field] or 0) + given[name]
-    for field in ("billed_tokens", "amount"):
-        row[field] = EXACT.add(row[field], Decimal(given.get(field, "0")))
+@dataclass(slots=True)
+class _Row:
+    """One sum under way."""
+
+    records: int = 0
+    unresolved: int = 0
+    figures: dict[str, int | None] = field(default_factory=lambda: dict.fromkeys(SUMMED))
+    billed_tokens: Decimal = Decimal(0)
+    amount: Decimal = Decimal(0)
+
+    def add(self, given: dict[str, Any]) -> None:
+        """A usage record."""
+        self.records += 1
+        self.unresolved += "amount" not in given
+        for name, key in SUMMED.items():
+            if key in given:
+                self._count(name, given[key])
+        self._charge(given.get("billed_tokens", "0"), given.get("amount", "0"))
+
+    def add_total(self, part: dict[str, Any]) -> None:
+        """One line of a roll-up."""
+        self.records += part.get("distinct", 0)
+        self.unresolved += part.get("unresolved", 0)
+        for name in FIGURES_OF.get(part["class"], ()):
+            self._count(name, int(part["quantity"]))
+        if "amount" in part:
+            billed = part.get("billed", part["quantity"]) if part["class"] in TOKEN_CLASSES else "0"
+            self._charge(billed, part["amount"])
+
+    def _count(self, name: str, quantity: int) -> None:
+        self.figures[name] = (self.figures[name] or 0) + quantity
+
+    def _charge(self, tokens: str, amount: str) -> None:
+        self.billed_tokens = total((self.billed_tokens, Decimal(tokens)))
+        self.amount = total((self.amount, Decimal(amount)))
+
+    def told(self, key: tuple[str, ...]) -> dict[str, Any]:
+        stage, model, placement, currency = key
+        named = {"stage": stage, "model": model, "placement": placement, "records": self.records} | self.figures
+        return named | {"billed_tokens": plain(trimmed(self.billed_tokens)), "amount": plain(self.amount), "currency": currency}
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"billed_tokens": plain(row["billed_tokens"]), "amount": plain(row["amount"])}
+def _row_of(rows: dict[tuple[str, ...], _Row], given: dict[str, Any], model: str) -> _Row:
+    return rows.setdefault((given["stage"], model, given["placement"], given.get("currency", "")), _Row())
 
 
-def _currency_total(currency: str, rows: list[dict[str, Any]]) -> dict[str, str]:
-    def sum_of(field: str) -> str:
-        result = Decimal(0)
-        for row in rows:
-            result = EXACT.add(result, row[field])
-        return plain(result)
-
-    return {"billed_tokens": sum_of("billed_tokens"), "amount": sum_of("amount"), "currency": currency}
+def _currency_total(currency: str, told: list[dict[str, Any]]) -> dict[str, str]:
+    rows = [row for row in told if row["currency"] == currency]
+    billed = trimmed(total(Decimal(row["billed_tokens"]) for row in rows))
+    return {"billed_tokens": plain(billed), "amount": plain(total(Decimal(row["amount"]) for row in rows)), "currency": currency}
 
 
 def explain(records: Iterable[dict[str, Any]], what: str) -> list[dict[str, Any]]:
@@ -72,7 +138,7 @@ def explain(records: Iterable[dict[str, Any]], what: str) -> list[dict[str, Any]
 def _chosen(records: Iterable[dict[str, Any]], what: str) -> Iterator[dict[str, Any]]:
     sequence = what.lstrip("0") if what.isdecimal() else None
     for record in records:
-        if record["sequence"].lstrip("0") == sequence or record["data"]["turn_id"] == what:
+        if record["type"] == USAGE and (record["sequence"].lstrip("0") == sequence or record["data"]["turn_id"] == what):
             yield record
 
 

@@ -1,6 +1,5 @@
-"""Opens the ledger's file: one owner, one writing connection, durable settings, numbered migrations."""
+"""Opens a ledger's file: durable settings, numbered migrations, and what its errors mean."""
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,11 +7,12 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from agent.errors import LedgerBusy, LedgerDamaged, MissingPart
-from agent.store.files import sync_folder
+from agent.errors import LedgerDamaged, LedgerFull, MissingPart, VoxmeterError
 
 LEDGER_FILE = "ledger.db"
-LOCK_FILE = "ledger.lock"
+
+NEW_FILE = "ledger.new"
+"""A ledger being made. It gets its name when it is complete, so a file of that name is always a whole ledger."""
 
 SQLITE_MIN = (3, 37, 0)
 """The oldest seen working (Debian 11). Up to 3.51.2 several writing connections could lose rows; here there is ever one."""
@@ -20,69 +20,82 @@ SQLITE_MIN = (3, 37, 0)
 BUSY_MS = 5_000
 """A reader's checkpoint may hold the file for a moment; longer means something else writes."""
 
+WAL_BYTES_MAX = 4 * 1024 * 1024
+"""What the write-ahead log is cut back to once its pages are in the file; it grows beyond only while a reader holds it."""
+
+SETTINGS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", f"journal_size_limit={WAL_BYTES_MAX}")
 
 DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What reading a file that is not what was written can raise: SQLite's errors, and Python's on text or integers that are none."""
 
-
-def refused(path: Path, error: Exception) -> LedgerDamaged:
-    """What a failed read or write means, and what to do: only a file that is damaged should ever be put aside."""
-    damaged = not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        0,
-    )
-    todo = "keep the file, move it aside, and a new ledger starts" if damaged else "check space and rights of the state folder"
-    return LedgerDamaged(f"{path}: {error}", todo)
+CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class Lock:
-    """Ownership of a state folder, as long as the process lives. The descriptor closes on exec: children inherit nothing."""
+def is_damage(error: BaseException) -> bool:
+    """Whether it tells of a file that is not what was written, and not of a disk that is full, slow, read-only or gone."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        return False
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return code is None or code & 0xFF in CORRUPT or (code & 0xFF == sqlite3.SQLITE_ERROR)
+    return isinstance(error, DAMAGE)
 
-    def __init__(self, state: Path) -> None:
-        """Raises LedgerBusy naming the owner."""
-        self._descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise LedgerBusy(f"the ledger in {state} belongs to process {owner}", "wait for it or use another --state-dir") from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
-    def release(self) -> None:
-        os.close(self._descriptor)
+def refused(path: Path, error: Exception) -> VoxmeterError:
+    """What a failed read or write means, and what to do."""
+    if isinstance(error, sqlite3.OperationalError) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return LedgerFull(f"{path}: {error}", "make room on the disk of the state folder")
+    if is_damage(error):
+        return LedgerDamaged(f"{path}: {error}", "keep the file; the next start sets it aside and begins a new ledger")
+    return LedgerDamaged(f"{path}: {error}", "check space and rights of the state folder")
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """The writing connection. Every commit is on the disk when it returns (WAL with synchronous=FULL)."""
+    """The writing connection to a ledger that exists. Every commit is on the disk when it returns. Raises what DAMAGE names."""
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         raise MissingPart(f"SQLite {sqlite3.sqlite_version} is too old for a ledger", "install 3.37 or newer")
-    fresh = not path.exists()
+    connection = sqlite3.connect(path.resolve().as_uri() + "?mode=rw", uri=True, isolation_level=None, check_same_thread=False)
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        if fresh:
-            path.chmod(0o600)
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", "foreign_keys=ON"):
+        for pragma in SETTINGS:
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection)
-    except DAMAGE as error:
-        raise refused(path, error) from error
-    if fresh:
-        sync_folder(path.parent)  # a new file is not durable until its name is
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can only read, whoever owns the ledger."""
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         connection.execute("SELECT count(*) FROM sqlite_master")
     except DAMAGE as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error
     return connection
+
+
+def create(part: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """Makes a ledger's file under a name that nobody reads, durable and closed; `rename_durably` gives it its own."""
+    for leftover in (part, *(part.with_name(part.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(part, isolation_level=None)
+    try:
+        # Nobody waits for its steps, only for the whole: one sync below is enough.
+        for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=MEMORY", "synchronous=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+        migrate(connection)
+        connection.execute("BEGIN")
+        fill(connection)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _first(db: Database) -> None:
@@ -93,12 +106,26 @@ def _first(db: Database) -> None:
     db.table("meta").create({"name": str, "value": str}, pk="name")
 
 
-MIGRATIONS: list[Callable[[Database], None]] = [_first]
-"""Migration n brings a file from version n - 1 to n; `PRAGMA user_version` says where a file stands. Never edit one that shipped."""
+def _second(db: Database) -> None:
+    """Open calls, what has left and what came back, time, and a short way to the few records that are not of every turn."""
+    call = {"turn_id": str, "stage": str, "attempt": int, "intent": str, "state": str, "facts": str, "usage": str}
+    db.table("journal").create(call, pk=("turn_id", "stage", "attempt"))
+    batch = {"last": int, "first": int, "hash": bytes, "odometer": str, "anchors": str, "batch_id": str, "acked_at": str}
+    db.table("batch").create(batch, pk="last")
+    db.table("anchor").create({"bootid": str, "boottimems": int, "time": str, "quality": str}, pk=("bootid", "boottimems"))
+    db.table("deadletter").create({"sequence": int, "code": str, "body": bytes}, pk="sequence")
+    db.execute("CREATE INDEX record_rare ON record(type) WHERE type NOT IN ('voxmeter.usage.v1', 'voxmeter.intent.v1')")
+
+
+MIGRATIONS: list[Callable[[Database], None]] = [_first, _second]
+"""Migration n brings a file from version n - 1 to n; `PRAGMA user_version` says where a file stands. Never edit one that shipped.
+
+Each only adds, and nothing it adds has to be filled: the version before must go on with the file after a failed update.
+"""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Runs what is missing, each in one transaction together with its number."""
+    """Runs what is missing, each in one transaction together with its number. A newer file is taken as it is."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number, migration in enumerate(MIGRATIONS[version:], version + 1):
         connection.execute("BEGIN IMMEDIATE")
@@ -109,6 +136,18 @@ def migrate(connection: sqlite3.Connection) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """What a ledger says of itself."""
+    return dict(connection.execute("SELECT name, value FROM meta"))
+
+
+def put_meta(connection: sqlite3.Connection, **told: str) -> None:
+    """In the transaction that is open."""
+    connection.executemany(
+        "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", list(told.items())
+    )
 
 
 def sqlite_version() -> str:

@@ -17,14 +17,19 @@ from agent.dialog.telling import told
 from agent.engines.host import Hosted, start
 from agent.engines.scripted import words
 from agent.errors import EngineFailed
+from agent.metering.cards import Cards
 from agent.ports import EngineSettings
 from agent.profile import Hearing
 from agent.store.ledger import SqliteLedger
+from agent.store.ledger.chain import Identity
 from agent.store.reading import LedgerReader
+from agent.store.verify import verify_books
 from agent.values import Prompt, Speech, Turn
 from tests.conftest import tone
 from tests.engines.helpers import chunks
 from tests.metering.test_rating import card
+
+ROBOT = Identity("demo", "sim-1", "hotel")
 
 LOUD = [chunk.pcm for chunk in chunks(tone(2.0))]
 QUIET = [bytes(1024)] * 40
@@ -38,7 +43,7 @@ class Robot:
         self.engines = engines
         self.spoken: list[Speech] = []
         names = {"asr": "w@1", "llm": "w@1", "tts": "w@1"}
-        self.books = Books(ledger, card(), names, clock)  # type: ignore[arg-type]
+        self.books = Books(ledger, Cards.of([card()]), "UTC", names, clock)  # type: ignore[arg-type]
         manner = Manner("be kind", Prompt((), max_tokens), 500, words, words)
         self._pipeline = Pipeline(Stages(engines["asr"], engines["llm"], engines["tts"]), self.books, manner, clock)
         self._clock = clock
@@ -56,7 +61,7 @@ def run(state: Path, test: Test, max_tokens: int = 40, **options: dict[str, Any]
 
     async def main() -> None:
         clock = SystemClock()
-        ledger = SqliteLedger(state, tenant="demo", device="sim-1", account="hotel", clock=clock)
+        ledger = SqliteLedger(state, ROBOT, clock)
         parts = ("asr", "llm", "tts", "vad")
         settings = [EngineSettings(f"{part}_scripted", "script", options=options.get(part, {})) for part in parts]
         engines = dict(zip(parts, await asyncio.gather(*(start(one, clock) for one in settings)), strict=True))
@@ -67,7 +72,7 @@ def run(state: Path, test: Test, max_tokens: int = 40, **options: dict[str, Any]
             await ledger.aclose()
 
     asyncio.run(main())
-    assert LedgerReader(state).verify().whole
+    assert verify_books(state).whole
     return [record["data"] for record in LedgerReader(state).records("usage")]
 
 

@@ -18,7 +18,7 @@ def test_three_guests_are_heard_answered_and_billed_and_it_can_be_run_twice(tmp_
         assert heard[2].lower().startswith("ever tried, ever failed")
         assert "6:30" in told["turns"][0]["reply"]
         assert "bluewave24" in told["turns"][1]["reply"]
-        assert (told["records"], told["whole"]) == (1 + 9 * run, True)
+        assert (told["records"], told["whole"]) == (1 + 12 * run, True)
         for number in (1, 2, 3):
             assert soundfile.info(tmp_path / f"reply-{number}.wav").duration > 0.5
     picture = matplotlib.image.imread(tmp_path / "waterfall.png")

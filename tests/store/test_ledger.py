@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +24,18 @@ from agent.ports import Draft
 from agent.sim.clock import SimulatedClock
 from agent.store.db import LEDGER_FILE, MIGRATIONS
 from agent.store.ledger import SqliteLedger
-from agent.store.reading import LedgerReader
+from agent.store.ledger.chain import Identity
+from agent.store.reading import EpochReader, LedgerReader
+from agent.store.verify import verify_books
 from agent.values import StageResult, StageTimes, StageUsage
 from tests.metering.test_rating import card
+
+ROBOT = Identity("demo", "sim-1", "hotel")
 
 
 @contextmanager
 def ledger(state: Path, clock: SimulatedClock) -> Iterator[SqliteLedger]:
-    opened = SqliteLedger(state, tenant="demo", device="sim-1", account="hotel", clock=clock)
+    opened = SqliteLedger(state, ROBOT, clock)
     try:
         yield opened
     finally:
@@ -46,6 +51,10 @@ def append(books: SqliteLedger, *drafts: Draft) -> list[int]:
     return [appended.sequence for appended in asyncio.run(books.append(drafts))]
 
 
+def pragma_of(books: SqliteLedger, name: str) -> object:
+    return asyncio.run(books._do(lambda connection: connection.execute(f"PRAGMA {name}").fetchone()[0]))
+
+
 def test_records_are_gapless_valid_and_chained_over_restarts(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
         assert append(books, usage(), usage()) == [2, 3]
@@ -59,8 +68,8 @@ def test_records_are_gapless_valid_and_chained_over_restarts(tmp_path: Path, clo
         check(record)
         head = link(head, body)
         assert (sequence, type_, hash_, canonical(record)) == (expected, record["type"], head, body)
-    assert LedgerReader(tmp_path).verify().whole
-    assert LedgerReader(tmp_path).verify().records == 4
+    assert verify_books(tmp_path).whole
+    assert verify_books(tmp_path).records == 4
 
 
 @settings(max_examples=25, deadline=None)
@@ -87,7 +96,7 @@ def test_time_stands_on_a_record_only_when_the_clock_can_be_trusted(tmp_path: Pa
 
 def test_one_owner_at_a_time(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock), pytest.raises(LedgerBusy, match=f"belongs to process {os.getpid()}"):
-        SqliteLedger(tmp_path, tenant="demo", device="sim-1", account="hotel", clock=clock)
+        SqliteLedger(tmp_path, ROBOT, clock)
     with ledger(tmp_path, clock):
         pass
 
@@ -96,7 +105,7 @@ def test_another_robots_ledger_is_not_written_to(tmp_path: Path, clock: Simulate
     with ledger(tmp_path, clock):
         pass
     with pytest.raises(BadInput, match="the ledger is of robot demo/sim-1, the profile is of demo/sim-2; use another --state-dir"):
-        SqliteLedger(tmp_path, tenant="demo", device="sim-2", account="hotel", clock=clock)
+        SqliteLedger(tmp_path, Identity("demo", "sim-2", "hotel"), clock)
 
 
 def test_a_refused_draft_leaves_nothing_of_its_batch(tmp_path: Path, clock: SimulatedClock) -> None:
@@ -109,9 +118,7 @@ def test_a_refused_draft_leaves_nothing_of_its_batch(tmp_path: Path, clock: Simu
 
 def test_every_commit_is_durable_before_it_returns(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
-        pragma = {
-            name: books._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "auto_vacuum")
-        }
+        pragma = {name: pragma_of(books, name) for name in ("journal_mode", "synchronous", "auto_vacuum")}
     assert pragma == {"journal_mode": "wal", "synchronous": 2, "auto_vacuum": 2}
 
 
@@ -121,8 +128,9 @@ from pathlib import Path
 from tests.store.test_ledger import usage
 from agent.clock import SystemClock
 from agent.store.ledger import SqliteLedger
+from agent.store.ledger.chain import Identity
 async def main():
-    books = SqliteLedger(Path(sys.argv[1]), tenant="demo", device="sim-1", account="hotel", clock=SystemClock())
+    books = SqliteLedger(Path(sys.argv[1]), Identity("demo", "sim-1", "hotel"), SystemClock())
     while True:
         done = await books.append([usage(), usage()])
         print(done[-1].sequence, flush=True)
@@ -143,7 +151,7 @@ def test_a_killed_writer_loses_nothing_it_was_told_is_there(tmp_path: Path, cloc
         with ledger(tmp_path, clock) as books:
             (next_,) = append(books, usage())
         assert next_ > promised
-        assert LedgerReader(tmp_path).verify().whole
+        assert verify_books(tmp_path).whole
 
 
 def _flipped(state: Path, sequence: int, column: str, at: int) -> None:
@@ -163,7 +171,7 @@ def test_one_changed_byte_names_its_record(tmp_path: Path, clock: SimulatedClock
     with ledger(tmp_path, clock) as books:
         append(books, usage(), usage(), usage())
     _flipped(tmp_path, 3, column, at)
-    verdict = LedgerReader(tmp_path).verify()
+    verdict = verify_books(tmp_path)
     assert (verdict.whole, verdict.sequence, verdict.records) == (False, 3, 2)
 
 
@@ -174,7 +182,7 @@ def test_a_missing_record_is_named(tmp_path: Path, clock: SimulatedClock) -> Non
     connection.execute("DELETE FROM record WHERE sequence = 2")
     connection.commit()
     connection.close()
-    assert LedgerReader(tmp_path).verify().sequence == 2
+    assert verify_books(tmp_path).sequence == 2
 
 
 def test_any_changed_byte_of_the_file_is_found_or_harmless(tmp_path: Path, clock: SimulatedClock) -> None:
@@ -188,8 +196,7 @@ def test_any_changed_byte_of_the_file_is_found_or_harmless(tmp_path: Path, clock
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
         try:
             reader = LedgerReader(tmp_path)
-            whole = reader.verify().whole
-            assert not whole or list(reader.bodies()) == bodies
+            assert not verify_books(tmp_path).whole or list(reader.bodies()) == bodies
             reader.close()
         except LedgerDamaged:
             pass
@@ -200,18 +207,20 @@ def test_no_ledger_is_said_plainly(tmp_path: Path) -> None:
         LedgerReader(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"not a database", b"SQLite format 3\x00" + b"\xff" * 200])
-def test_a_file_that_is_no_database(tmp_path: Path, clock: SimulatedClock, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"not a database", b"SQLite format 3\x00" + b"\xff" * 200])
+def test_a_file_that_is_no_ledger_is_set_aside_and_the_robot_starts(tmp_path: Path, clock: SimulatedClock, content: bytes) -> None:
     (tmp_path / LEDGER_FILE).write_bytes(content)
     with pytest.raises(LedgerDamaged):
-        SqliteLedger(tmp_path, tenant="demo", device="sim-1", account="hotel", clock=clock)
-    with pytest.raises(LedgerDamaged):
-        LedgerReader(tmp_path).verify()
+        list(LedgerReader(tmp_path).bodies())
+    with ledger(tmp_path, clock) as books:
+        append(books, usage())
+    assert (tmp_path / "ledger-lost.damaged").read_bytes() == content
+    assert verify_books(tmp_path).whole
 
 
 def test_a_file_knows_which_migration_it_had(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
-        assert books._connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+        assert pragma_of(books, "user_version") == len(MIGRATIONS)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +235,7 @@ def test_an_odometer_that_is_not_the_sum_of_the_records_is_found(tmp_path: Path,
     connection.execute(change)
     connection.commit()
     connection.close()
-    verdict = LedgerReader(tmp_path).verify()
+    verdict = verify_books(tmp_path)
     assert not verdict.whole
     assert "odometer" in verdict.problem
 
@@ -235,7 +244,7 @@ def test_an_odometer_that_is_not_the_sum_of_the_records_is_found(tmp_path: Path,
 def test_a_state_folder_may_be_called_anything(tmp_path: Path, clock: SimulatedClock, name: str) -> None:
     with ledger(tmp_path / name, clock) as books:
         append(books, usage())
-    assert LedgerReader(tmp_path / name).verify().whole
+    assert verify_books(tmp_path / name).whole
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -247,35 +256,18 @@ def test_a_body_that_is_no_json_is_told_not_thrown(tmp_path: Path, clock: Simula
         list(LedgerReader(tmp_path).records())
 
 
-def test_a_writer_opens_a_damaged_file_or_says_so(tmp_path: Path, clock: SimulatedClock) -> None:
-    with ledger(tmp_path, clock) as books:
-        append(books, *(usage() for _ in range(20)))
-    path = tmp_path / LEDGER_FILE
-    sound = path.read_bytes()
-    for at in range(0, len(sound), 293):
-        path.write_bytes(sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :])
-        try:
-            with ledger(tmp_path, clock):
-                pass
-        except (LedgerDamaged, BadInput):
-            pass
-        for left in tmp_path.glob("ledger.db-*"):
-            left.unlink()
-
-
 def test_a_robot_that_writes_meanwhile_does_not_look_like_a_broken_odometer(
     tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    plain = EpochReader.odometer
     with ledger(tmp_path, clock) as books:
         append(books, usage())
-        reader = LedgerReader(tmp_path)
-        plain = reader.odometer
 
-        def odometer_after_another_turn() -> dict[tuple[str, str, str, str], int]:
+        def odometer_after_another_turn(reader: EpochReader) -> Counter[tuple[str, str, str, str]]:
             append(books, usage())
-            return plain()
+            return plain(reader)
 
-        monkeypatch.setattr(reader, "odometer", odometer_after_another_turn)
-        assert reader.verify().whole
+        monkeypatch.setattr(EpochReader, "odometer", odometer_after_another_turn)
+        assert verify_books(tmp_path).whole
         monkeypatch.undo()
-        assert reader.verify().records == 3
+        assert verify_books(tmp_path).records == 3

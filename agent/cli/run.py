@@ -1,0 +1,11 @@
+"""`voxmeter run`: the service. It owns the books and answers commands until it is stopped."""
+
+from agent.cli.options import AsJson, ProfileName, StateDir, run, screen
+
+
+def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """Own the books and answer `ask` and `privacy forget` of others until stopped; look after the books meanwhile."""
+    from agent import service
+
+    console = screen(to_stderr=as_json)
+    run(service.run(profile, state_dir, console.print))

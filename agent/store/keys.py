@@ -1,0 +1,161 @@
+"""Owns the robot's keys on the disk: the usage key, made once, rotated on purpose, never replaced because it can't be read.
+
+    none -> usage -> usage + usage.new (being rotated) -> usage
+
+A key file is one line: the seed, and the id of the key it makes, so that damage shows.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.clock import Clock
+from agent.contract.signing import SEED_BYTES, SigningKey, decode, encode
+from agent.errors import BadInput
+from agent.store.files import rename_durably, sync_folder, write_durably
+
+KEYS_FOLDER = "keys"
+USAGE_KEY = "usage"
+PENDING_KEY = "usage.new"
+
+CREDENTIAL = "usage-key"
+"""Its name among systemd's credentials."""
+
+FOLDER_MODE = 0o700
+
+KEY_FILE_BYTES_MAX = 1024
+"""A key file has 77 bytes; a much longer one is something else."""
+
+
+class Keys:
+    """The usage key of one state folder. No key is held in memory: what counts is what is on the disk."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._folder = state / KEYS_FOLDER
+        self._clock = clock
+        self._usage = self._folder / USAGE_KEY
+        self._pending = self._folder / PENDING_KEY
+        self._settled = False
+
+    @property
+    def current(self) -> SigningKey:
+        """Signs batches now; made durably at first use. Raises BadInput for a key file that can't be used."""
+        if given := _credential():
+            return given
+        if held := self._load(self._usage):
+            return held
+        if self._pending.exists():
+            raise BadInput(f"{self._usage} is gone, {self._pending} is there", "put the old key back, or rename the new one to it")
+        return self._make(self._usage)
+
+    @property
+    def pending(self) -> SigningKey | None:
+        """The key that is to follow, while a rotation is under way. Raises BadInput for a key file that can't be used."""
+        return None if _credential() else self._load(self._pending)
+
+    def begin_rotation(self) -> SigningKey:
+        """Makes the key that is to follow, or gives the one already made: it stays the same until it is promoted."""
+        _refuse_credential()
+        _ = self.current  # only a key that can sign can name its successor
+        return self.pending or self._make(self._pending)
+
+    def promote(self) -> SigningKey:
+        """Makes the key that was to follow the current one. Without one nothing changes, so a repeat does no harm."""
+        _refuse_credential()
+        if self.pending:
+            with plainly(self._pending):
+                rename_durably(self._pending, self._usage)
+        return self.current
+
+    def _load(self, path: Path) -> SigningKey | None:
+        content = read_secret(path)
+        if content is None:
+            return None
+        key = _parsed(content.split(), path, "put back a copy; if there is none, move it aside and register the new key")
+        self._settle()
+        return key
+
+    def _settle(self) -> None:
+        """A process killed just before its last sync leaves a key that only looks kept; nobody may learn it before it is."""
+        if not self._settled:
+            with plainly(self._folder):
+                sync_folder(self._folder)
+                sync_folder(self._folder.parent)
+            self._settled = True
+
+    def _make(self, path: Path) -> SigningKey:
+        key = SigningKey.from_seed(self._clock.secret(SEED_BYTES))
+        with plainly(path):
+            make_folder(self._folder)
+            write_durably(path, f"{encode(key.seed)} {key.key_id}\n".encode())
+        return key
+
+
+@contextmanager
+def plainly(path: Path) -> Iterator[None]:
+    """Says in one line what the system says of a file. Raises BadInput for any OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"{error.filename or path}: {error.strerror or error}", "check space and rights of the state folder") from error
+
+
+def make_folder(folder: Path) -> None:
+    """A folder for its owner's eyes; its name is on the disk when it returns, also if an earlier run was cut off here."""
+    folder.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def read_secret(path: Path) -> bytes | None:
+    """A file that only its owner can read; None if there is none. Raises BadInput for any other."""
+    with plainly(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            content = os.read(descriptor, KEY_FILE_BYTES_MAX)
+        finally:
+            os.close(descriptor)
+    if mode & 0o077:
+        raise BadInput(f"{path} is open to others (mode {mode:04o})", "chmod 600 it, and replace the key if others were on the machine")
+    return content
+
+
+def _parsed(words: list[bytes], path: Path, todo: str) -> SigningKey:
+    """A seed in base64url, and the id of its key."""
+    try:
+        seed, key_id = (word.decode("ascii") for word in words)
+        key = SigningKey.from_seed(decode(seed))
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"{path} is damaged: it does not hold a key", todo) from error
+    if key.key_id != key_id:
+        raise BadInput(f"{path} is damaged: its key is not {key_id[:64]!r}", todo)
+    return key
+
+
+def _credential() -> SigningKey | None:
+    """The key systemd hands over, raw or in base64url; it wins over one on the disk."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        return None
+    path = Path(folder) / CREDENTIAL
+    with plainly(path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        seed = content if len(content) == SEED_BYTES else decode(content.strip().decode("ascii"))
+        return SigningKey.from_seed(seed)
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"{path} is not a usage key", f"give the unit {SEED_BYTES} bytes, raw or in base64url") from error
+
+
+def _refuse_credential() -> None:
+    if _credential():
+        raise BadInput("the usage key is a systemd credential and can't be rotated here", "give the unit another one and restart it")

@@ -1,0 +1,200 @@
+"""The ledger: appends records so that what `append` returned for is durable, chained and on the odometer.
+
+One transaction gives sequence, hash, odometer and journal together and is the commit point; nothing waits in memory before it.
+What fails is met here: a disk that is full gets the reserve, a file that is damaged is set aside and the records go into a new
+epoch, and only what neither helps is raised.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from agent.clock import Clock
+from agent.contract.ack import Ack, Standing
+from agent.contract.batch import Batch
+from agent.errors import LedgerDamaged, LedgerFull
+from agent.ports import Appended, Draft, Entry
+from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
+from agent.store.keys import Keys
+from agent.store.ledger import backlog, epochs, journal, opening, side
+from agent.store.ledger.chain import Identity, Ready, ready
+from agent.store.ledger.salvage import declare
+from agent.store.ledger.space import TIDY, Limits, Space
+from agent.store.ledger.writer import Writer
+from agent.store.state import Lock
+
+T = TypeVar("T")
+
+LOOK_EVERY = 50
+"""Appends between two looks at the room on the disk."""
+
+Settle = Callable[[Sequence[tuple[Entry, Appended]]], list[Draft]]
+"""Final records for calls that were left open."""
+
+Key = tuple[str, str, int]
+
+
+class SqliteLedger:
+    """The books of one device in one state folder. Its owner is this process until `aclose`."""
+
+    def __init__(self, state: Path, robot: Identity, clock: Clock, limits: Limits | None = None) -> None:
+        """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy, LedgerDamaged or BadInput."""
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._state, self._robot, self._clock = state, robot, clock
+        self._ours: dict[Key, tuple[Entry, Appended | None]] = {}
+        self._ended: set[Key] = set()
+        self._appends = 0
+        self._lock = Lock(state)
+        try:
+            self.keys = Keys(state, clock)
+            connection, self._chain = opening.opened(state, robot, clock)
+            self._space = Space(state, limits or Limits(), self.keys)
+            self._space.look(connection)
+        except DAMAGE as error:
+            self._lock.release()
+            raise refused(state / LEDGER_FILE, error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        self._writer = Writer(connection, lambda: self._chain.remember(), lambda: self._chain.undo())  # noqa: PLW0108  it may change
+
+    @property
+    def epoch(self) -> str:
+        return self._chain.epoch
+
+    def room(self) -> bool:
+        """See the port."""
+        return self._space.room
+
+    async def append(self, drafts: Sequence[Draft], journal: Sequence[Entry] = ()) -> list[Appended]:
+        """See the port."""
+        prepared = [ready(draft) for draft in drafts]
+        try:
+            return await self._commit(prepared, journal)
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL and await self._alone(lambda _: self._space.spend_reserve()):
+                return await self._commit_or_say(prepared, journal)
+            if code in CORRUPT:
+                await self.begin_epoch("damaged", damaged=True)
+                return await self._commit_or_say(prepared, journal)
+            raise _said(error) from error
+
+    async def left_open(self) -> list[tuple[Entry, Appended]]:
+        """See the port."""
+        return [(entry, intent) for entry, intent in await self._do(journal.left) if not self._is_ours(entry)]
+
+    async def salvage(self, settle: Settle) -> int:
+        """Brings back what damaged ledgers beside this one still hold; declares what they don't. Returns how many were treated.
+
+        May be stopped at any moment; the next call begins again and nothing is declared twice.
+        """
+        waiting = epochs.damaged(self._state)
+        for damaged in waiting:
+            found = await asyncio.to_thread(declare.found, self._state, damaged)
+            left = [(entry, intent) for entry, intent in found.left if not self._is_ours(entry)] if found else []
+            await self._declare(damaged.name, [ready(draft) for draft in (*declare.gaps(found), *settle(left))])
+            await asyncio.to_thread(declare.keep, self._state, damaged, found)
+        return len(waiting)
+
+    async def _declare(self, name: str, drafts: list[Ready]) -> None:
+        await self._do(lambda connection: declare.declare(connection, self._chain, drafts, name))
+
+    async def begin_epoch(self, reason: str, *, damaged: bool = False) -> str:
+        """Sets the present epoch aside and begins the next; calls that are under way stay in the journal. Returns the new epoch."""
+
+        def change(old: sqlite3.Connection) -> str:
+            known = epochs.odometer_of(old)
+            with suppress(sqlite3.Error):
+                old.close()
+            after = opening.Ended(self._chain.epoch, reason, known)
+            opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
+            connection, self._chain = opening.opened(self._state, self._robot, self._clock)
+            connection.execute("BEGIN IMMEDIATE")
+            for entry, intent in self._ours.values():
+                journal.carry(connection, entry, intent)
+            connection.execute("COMMIT")
+            self._writer.replace(connection)
+            return self._chain.epoch
+
+        return await self._alone(change)
+
+    async def next_batch(self) -> Batch | None:
+        """The next records that never left, noted as leaving before this returns; None if there are none."""
+        return await self._do(lambda connection: backlog.next_batch(connection, self._chain.epoch, self._robot.device))
+
+    async def unacked(self) -> list[Batch]:
+        """Batches that left and were not acknowledged, oldest first, the same bytes as then."""
+        return await self._do(lambda connection: backlog.unacked(connection, self._chain.epoch, self._robot.device))
+
+    async def take(self, ack: Ack, *, mark: bool = False) -> Standing:
+        """Moves the cursor as far as the backend and this ledger agree; the side file follows. Only a mark moves it back.
+
+        An ack of another epoch moves nothing here. What to do about `ahead` and `different` is the caller's: `begin_epoch`.
+        """
+        if ack.epoch != self._chain.epoch:
+            return "agreed"
+        standing, told = await self._do(lambda connection: backlog.take(connection, ack, mark=mark))
+        if told:
+            await self._alone(lambda _: side.write(self._state, told))
+        return standing
+
+    async def tidy(self) -> None:
+        """Lets go what the room on the disk asks for."""
+        await self._alone(lambda connection: self._space.tidy(connection, self._chain))
+
+    async def aclose(self) -> None:
+        await asyncio.to_thread(self._writer.close)
+        self._lock.release()
+
+    async def _commit(self, drafts: list[Ready], entries: Sequence[Entry]) -> list[Appended]:
+        def write(connection: sqlite3.Connection) -> list[Appended]:
+            appended = self._chain.put(connection, drafts)
+            intents = [one for one, draft in zip(appended, drafts, strict=True) if draft.draft.type == "intent"]
+            self._note(entries, intents[-1] if intents else None)
+            journal.write(connection, entries, intents[-1] if intents else None)
+            return appended
+
+        done = await self._do(write)
+        self._appends += 1
+        if self._appends % LOOK_EVERY == 0 and await self._alone(self._space.look) >= TIDY:
+            await self.tidy()
+        return done
+
+    async def _commit_or_say(self, drafts: list[Ready], entries: Sequence[Entry]) -> list[Appended]:
+        try:
+            return await self._commit(drafts, entries)
+        except sqlite3.Error as error:
+            raise _said(error) from error
+
+    def _note(self, entries: Sequence[Entry], intent: Appended | None) -> None:
+        """Remembers which calls are this process's own, so that no salvage settles one that is under way, or that has ended since."""
+        for entry in entries:
+            key = _key(entry)
+            if entry.state != "settled":
+                self._ours[key] = (entry, intent or self._ours.get(key, (entry, None))[1])
+            elif self._ours.pop(key, None) and epochs.damaged(self._state):
+                self._ended.add(key)
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return _key(entry) in self._ours or _key(entry) in self._ended
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.wrap_future(self._writer.submit(work))
+
+    async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.wrap_future(self._writer.submit(work, alone=True))
+
+
+def _key(entry: Entry) -> Key:
+    return entry.call.turn_id, entry.call.stage, entry.call.attempt
+
+
+def _said(error: sqlite3.Error) -> LedgerFull | LedgerDamaged:
+    """What a refused write means for whoever must act on it."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return LedgerFull(f"the ledger took no record: {error}", "make room on the disk of the state folder")
+    return LedgerDamaged(f"the ledger took no record: {error}", "check the disk: voxmeter doctor")

@@ -1,0 +1,133 @@
+"""Where the next record of an epoch goes: gives sequence, hash, time and odometer, inside whatever transaction is open."""
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from agent.clock import Clock
+from agent.contract.canonical import BODY_BYTES_MAX, canonical, genesis
+from agent.contract.record import SEQUENCE_DIGITS, source_of, type_name
+from agent.ports import Appended, Draft
+
+TIMED_QUALITIES = ("ntp", "signed")
+"""Clock qualities that may put a wall time on a record, and make it an anchor of its boot."""
+
+ANCHOR_MS = 10 * 60 * 1000
+"""Boot time between two anchors of one boot: a clock drifts by less than a second in it."""
+
+RAW_BYTES_MAX = 16 * 1024
+"""Of a longer usage object of a provider only the hash is kept."""
+
+INSERT = "INSERT INTO record (sequence, type, hash, body) VALUES (?, ?, ?, ?)"
+INSERT_RAW = "INSERT INTO raw (sequence, sha256, body) VALUES (?, ?, ?)"
+INSERT_ANCHOR = "INSERT OR IGNORE INTO anchor (bootid, boottimems, time, quality) VALUES (?, ?, ?, ?)"
+ADVANCE = """
+INSERT INTO odometer (stage, model, placement, class, quantity) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (stage, model, placement, class) DO UPDATE SET quantity = quantity + excluded.quantity
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose ledger it is, and who pays."""
+
+    tenant: str
+    device: str
+    account: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.tenant}/{self.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A draft whose data is in its one byte form: a wrong one is refused before it waits for the disk."""
+
+    draft: Draft
+    content: bytes
+
+
+def ready(draft: Draft) -> Ready:
+    """Raises ValueError for data that has no canonical form."""
+    return Ready(draft, canonical(draft.data))
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last record."""
+
+    sequence: int
+    head: bytes
+    anchored: tuple[str, int] = ("", 0)
+    """Boot and boot time of the last anchor."""
+
+
+class Chain:
+    """The end of one epoch. Its methods run in the writing thread, inside a transaction; `undo` follows a rollback."""
+
+    def __init__(self, epoch: str, robot: Identity, clock: Clock) -> None:
+        self.epoch = epoch
+        self._clock = clock
+        self.tail = self._before = Tail(0, genesis(epoch))
+        source = orjson.dumps(source_of(robot.tenant, robot.device, epoch)).decode()
+        self._named = f'"source":{source},"specversion":"1.0","subject":{orjson.dumps(robot.account).decode()}'
+
+    def resume(self, connection: sqlite3.Connection) -> None:
+        """Goes on where the file ends."""
+        row = connection.execute("SELECT sequence, hash FROM record ORDER BY sequence DESC LIMIT 1").fetchone()
+        self.tail = self._before = Tail(*row) if row else Tail(0, genesis(self.epoch))
+
+    def remember(self) -> None:
+        self._before = self.tail
+
+    def undo(self) -> None:
+        self.tail = self._before
+
+    def put(self, connection: sqlite3.Connection, drafts: Sequence[Ready]) -> list[Appended]:
+        """Puts records at the end. Raises ValueError for one that is too long."""
+        first, head = self.tail.sequence + 1, self.tail.head
+        before, after, anchored = self._stamp(connection)
+        rows = []
+        advance: Counter[tuple[str, str, str, str]] = Counter()
+        for sequence, one in enumerate(drafts, first):
+            body = self._body(one, sequence, before, after)
+            head = hashlib.sha256(head + body).digest()
+            rows.append((sequence, type_name(one.draft.type), head, body))
+            advance.update(one.draft.quantities)
+            if one.draft.raw:
+                kept = one.draft.raw if len(one.draft.raw) <= RAW_BYTES_MAX else b""
+                connection.execute(INSERT_RAW, (sequence, hashlib.sha256(one.draft.raw).hexdigest(), kept))
+        connection.executemany(INSERT, rows)
+        connection.executemany(ADVANCE, [(*at, quantity) for at, quantity in advance.items()])
+        self.tail = Tail(first + len(rows) - 1, head, anchored)
+        return [Appended(self.epoch, row[0]) for row in rows]
+
+    def _body(self, one: Ready, sequence: int, before: str, after: str) -> bytes:
+        """The canonical bytes of the whole record: the fields in sorted order around the data, which has its bytes already."""
+        number = f"{sequence:0{SEQUENCE_DIGITS}d}"
+        ending = f',"id":"{self.epoch}:{number}","sequence":"{number}",{self._named},{after}"type":"{type_name(one.draft.type)}"}}'
+        body = b"".join((before.encode(), one.content, ending.encode()))
+        if len(body) > BODY_BYTES_MAX:
+            raise ValueError(f"a record of {len(body)} bytes; the most is {BODY_BYTES_MAX}")
+        return body
+
+    def _stamp(self, connection: sqlite3.Connection) -> tuple[str, str, tuple[str, int]]:
+        """When, as far as it is known: boot time always, wall time only from a clock that can be trusted.
+
+        Returns the fields that sort before the data, those that sort after it, and the last anchor.
+        """
+        quality, boot, at = self._clock.quality(), self._clock.boot_id(), self._clock.boottime_ms()
+        before = f'{{"bootid":"{boot}","boottimems":"{at}","clockquality":"{quality}","data":'
+        if quality not in TIMED_QUALITIES:
+            return before, "", self.tail.anchored
+        now = self._clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        anchored = self.tail.anchored
+        if anchored[0] != boot or at - anchored[1] >= ANCHOR_MS:
+            connection.execute(INSERT_ANCHOR, (boot, at, now, quality))
+            anchored = (boot, at)
+        return before, f'"time":"{now}",', anchored

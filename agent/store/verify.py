@@ -1,0 +1,191 @@
+"""Verifies the books: that every record is what was written, none is missing unaccounted, and the odometer is their sum.
+
+An epoch is walked from its beginning, or from the signed checkpoint that says what was pruned. What was folded or lost is crossed
+only where a roll-up or a gap record stands for it.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from agent.contract.canonical import genesis
+from agent.contract.record import type_name
+from agent.contract.signing import decode, verify
+from agent.errors import LedgerDamaged, VoxmeterError
+from agent.metering.record import odometer_of_data
+from agent.metering.rollup import odometer_of_totals
+from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place
+
+USAGE, ROLLUP, GAP = type_name("usage"), type_name("rollup"), type_name("gap")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verification found."""
+
+    records: int
+    """Records whose place in the chain was checked and found good, all epochs together."""
+    head: str
+    """Hex of the last good hash."""
+    sequence: int | None = None
+    """The first bad record; None if there is none, or if what is bad is not a record."""
+    problem: str = ""
+    epoch: str = ""
+    """Where the walk ended."""
+
+    @property
+    def whole(self) -> bool:
+        return not self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Records that something else stands for."""
+
+    last: int
+    h_before: str
+    h_last: str
+    """Empty where nobody knows it."""
+
+
+class Broken(Exception):
+    """The walk can't go on."""
+
+    def __init__(self, problem: str, sequence: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.sequence = sequence
+
+
+def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) -> Verdict:
+    """Walks every epoch. `progress` is told now and then how many records of the present one were good so far.
+
+    All of an epoch is read as of one moment: a robot that writes meanwhile changes nothing of what is compared.
+    Raises BadInput if there is no ledger.
+    """
+    reader = LedgerReader(state)
+    good, head = 0, ""
+    try:
+        accounted = _accounted(reader)
+        for epoch in reader.epochs:
+            walk = _Walk(epoch, accounted.get(epoch.epoch, {}), progress)
+            problem = walk.run()
+            good, head = good + walk.good, walk.head.hex()
+            if problem:
+                return Verdict(good, head, problem.sequence, _at(problem.problem, epoch, reader), epoch.epoch)
+        return Verdict(good, head, epoch=reader.epochs[-1].epoch, problem="" if good else "it holds no record")
+    except LedgerDamaged as error:
+        return Verdict(good, head, problem=error.message)
+    finally:
+        reader.close()
+
+
+def _at(problem: str, epoch: EpochReader, reader: LedgerReader) -> str:
+    return problem if epoch is reader.epochs[-1] else f"epoch {epoch.epoch}: {problem}"
+
+
+def _accounted(reader: LedgerReader) -> dict[str, dict[int, Span]]:
+    """By epoch and first sequence, what roll-ups and gaps stand for. A gap may stand in a later epoch than what it tells of."""
+    spans: dict[str, dict[int, Span]] = {}
+    for epoch in reader.epochs:
+        for type_ in (ROLLUP, GAP):
+            for body in epoch.bodies(type_):
+                try:
+                    told = orjson.loads(body)["data"]
+                    span = Span(told["last"], told.get("h_before", ""), told.get("h_last", ""))
+                    spans.setdefault(told["epoch"], {})[told["first"]] = span
+                except (ValueError, KeyError, TypeError):
+                    continue  # the walk names it when it gets there
+    return spans
+
+
+class _Walk:
+    """One epoch from its base to its end."""
+
+    def __init__(self, epoch: EpochReader, accounted: Mapping[int, Span], progress: Callable[[int], None]) -> None:
+        self._epoch = epoch
+        self._accounted = accounted
+        self._progress = progress
+        self.good = 0
+        self.at = 0
+        self.head = b""
+        self._summed: Counter[Place] = Counter()
+
+    def run(self) -> Broken | None:
+        self._epoch.snapshot()
+        try:
+            self._begin()
+            self._follow()
+            self._compare()
+        except Broken as broken:
+            return broken
+        except LedgerDamaged as error:
+            return Broken(error.message, self.at + 1)
+        return None
+
+    def _compare(self) -> None:
+        """The sum also tells of records that were cut off at the end, which no chain can."""
+        shown = {place: quantity for place, quantity in self._epoch.odometer().items() if quantity}
+        if shown != {place: quantity for place, quantity in self._summed.items() if quantity}:
+            raise Broken("the odometer is not the sum of the records: records were removed or it was changed")
+
+    def _begin(self) -> None:
+        if not EPOCH_FILE.fullmatch(f"ledger-{self._epoch.epoch}.db"):
+            raise Broken("it does not say which epoch it holds")
+        self.head = genesis(self._epoch.epoch)
+        if "checkpoint" in self._epoch.meta:
+            self._begin_at_checkpoint(self._epoch.meta)
+
+    def _begin_at_checkpoint(self, held: Mapping[str, str]) -> None:
+        """What was pruned is vouched for by the robot's own signature over sequence, hash and odometer."""
+        content = held["checkpoint"].encode()
+        try:
+            public = decode(held.get("checkpoint_key", ""))
+            told = orjson.loads(content)
+            signed = verify(public, content, decode(held.get("checkpoint_sig", ""))) and told["epoch"] == self._epoch.epoch
+            self.at, self.head = int(told["sequence"]), bytes.fromhex(told["hash"])
+            lines = [((line["stage"], line["model"], line["placement"], line["class"]), line["quantity"]) for line in told["odometer"]]
+        except (ValueError, KeyError, TypeError, VoxmeterError):
+            signed, lines = False, []
+        if not signed:
+            raise Broken("the checkpoint of what was pruned is not what was signed")
+        self._summed = Counter(dict(lines))
+
+    def _follow(self) -> None:
+        sha256, loads = hashlib.sha256, orjson.loads
+        names = f"{self._epoch.epoch}:"
+        for sequence, type_, hash_, body in self._epoch.rows("SELECT sequence, type, hash, body FROM record ORDER BY sequence"):
+            if sequence != self.at + 1:
+                self._cross(sequence)
+            try:
+                record = loads(body)
+                agrees = record["id"] == f"{names}{sequence:020d}" and record["type"] == type_
+            except (ValueError, KeyError, TypeError):
+                raise Broken("its body is not a record", sequence) from None
+            if not agrees:
+                raise Broken("its type or place is not what its body says", sequence)
+            if self.head and sha256(self.head + body).digest() != hash_:
+                raise Broken("its hash is wrong", sequence)
+            self.head, self.at = hash_, sequence
+            if type_ == USAGE:
+                for place, quantity in odometer_of_data(record["data"]).items():
+                    self._summed[place] += quantity
+            elif type_ == ROLLUP:
+                self._summed.update(odometer_of_totals(record["data"]["totals"]))
+            self.good += 1
+            if not self.good % 50_000:
+                self._progress(self.good)
+
+    def _cross(self, sequence: int) -> None:
+        """Goes over what is missing before a record, if something stands for all of it."""
+        while self.at + 1 < sequence:
+            span = self._accounted.get(self.at + 1)
+            if span is None or (span.h_before and self.head and span.h_before != self.head.hex()):
+                raise Broken("it is missing", self.at + 1)
+            self.at, self.head = span.last, bytes.fromhex(span.h_last)
+        if self.at + 1 != sequence:
+            raise Broken("it is missing", sequence)
