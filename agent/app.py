@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from agent.weights.catalog import Catalog, Model
 
 QUESTION_TOKENS_MIN = 64
 """Room for a question of about forty words; a robot that can't take one is misconfigured."""
+
+OpenLedger = Callable[[Profile, Path, Clock], SqliteLedger]
 
 PARTS = (*STAGES, "vad")
 """Tables of a profile that name an engine."""
@@ -95,7 +97,7 @@ def written(spoken: list[Speech], out: Path | None) -> tuple[str | None, list[st
 
 
 @contextlib.asynccontextmanager
-async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> AsyncIterator[App]:
+async def opened(profile: Profile, state: Path, models: Path, clock: Clock, open_ledger: OpenLedger | None = None) -> AsyncIterator[App]:
     """Checks names, prices and weights, takes the ledger, starts the engines; closes all of it in the end.
 
     Raises a VoxmeterError for whatever is wrong with any of them, before anything is heard.
@@ -107,7 +109,7 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> A
     counters = _counters(profile, versions.versions[-1], known, models)
     check_room(profile, settings["llm"], counters["llm"])
     async with contextlib.AsyncExitStack() as stack:
-        ledger = open_ledger(profile, state, clock)
+        ledger = (open_ledger or ledger_of)(profile, state, clock)
         stack.push_async_callback(ledger.aclose)
         engines = await _started(settings, clock, stack)
         names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
@@ -123,7 +125,7 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock) -> A
         yield App(profile, Pipeline(stages, books, manner, clock), announcer, books, ledger, words, engines, manner, clock)
 
 
-def open_ledger(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
+def ledger_of(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
     """The robot's ledger, whose owner this process becomes."""
     robot = Identity(profile.device.tenant, profile.device.id, profile.billing.account)
     quota, free, reserve = (size * MEBIBYTE for size in (profile.ledger.quota_mb, profile.ledger.free_mb_min, profile.ledger.reserve_mb))
@@ -157,7 +159,7 @@ def check_names(profile: Profile, known: Catalog) -> None:
         fitting = [name for name in ENGINES if name.startswith(f"{part}_")]
         if chosen.engine not in fitting:
             raise BadProfile(f"[{part}] engine {chosen.engine!r} does not exist", f"there are: {', '.join(fitting)}")
-        if chosen.engine.endswith("_scripted"):
+        if _scripted(chosen):
             continue
         able = [model.name for model in known.model if model.engine == chosen.engine]
         if chosen.model not in able:
@@ -183,16 +185,22 @@ def _settings(profile: Profile, part: str, known: Catalog, models: Path) -> Engi
     options = dict(chosen.options)
     if part == "llm":
         options["system_prompt"] = profile.dialog.system_prompt.strip()
-    files = {} if chosen.engine.endswith("_scripted") else verify.paths(known.find(chosen.model), models)
+    files = {} if _scripted(chosen) else verify.paths(known.find(chosen.model), models)
     return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options)
 
 
 def _counters(profile: Profile, card: RateCard, known: Catalog, models: Path) -> dict[Stage, tokens.TokenCounter]:
     """What counts the tokens of the language model and of text given to the voice."""
-    scripted_llm = profile.llm.engine.endswith("_scripted")
-    llm = tokens.TokenCounter("words", str.split, str) if scripted_llm else counter(profile.llm.model, known, models)  # type: ignore[arg-type]
-    spoken = llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)
-    return {"llm": llm, "tts": spoken}
+    words = tokens.TokenCounter("words", str.split, str)  # type: ignore[arg-type]
+    llm = words if _scripted(profile.llm) else counter(profile.llm.model, known, models)
+    if _scripted(profile.tts):
+        return {"llm": llm, "tts": words}
+    return {"llm": llm, "tts": llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)}
+
+
+def _scripted(engine: Engine) -> bool:
+    """It follows a script and needs no weights; its tokens are words."""
+    return engine.engine.endswith("_scripted")
 
 
 def counter(name: str, known: Catalog, models: Path) -> tokens.TokenCounter:
@@ -240,7 +248,8 @@ def models_of(name: str, known: Catalog) -> list[Model]:
     profile = profiles.load(name)
     check_names(profile, known)
     chosen = [getattr(profile, part) for part in PARTS]
-    names = [engine.model for engine in chosen if not engine.engine.endswith("_scripted")]
-    names.append(known.counting(read_cards(profile).versions[-1].tokenizer).name)
+    names = [engine.model for engine in chosen if not _scripted(engine)]
+    if not _scripted(profile.tts):
+        names.append(known.counting(read_cards(profile).versions[-1].tokenizer).name)
     names += [model.name for model in known.model if model.role == "vocabulary"]
     return [known.find(name) for name in dict.fromkeys(names)]

@@ -7,7 +7,7 @@ moment, also after a failure. Directions: what a caller sends, what it receives.
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from agent.contract.record import RecordType
 from agent.values import AudioChunk, Placement, Prompt, Speech, Stage, StageUsage, Transcript
@@ -123,8 +123,7 @@ class Entry:
     """What a started call has used so far."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """A record on the books: durable when the caller holds this."""
 
     epoch: str

@@ -81,14 +81,16 @@ async def _tidying(app: App) -> None:
 
 
 async def _checking(app: App, folder: Path, say: Callable[[str], None]) -> None:
-    """Verifies all of the books when idle. What is not what was written is set aside, and salvaged as far as it goes."""
+    """Verifies all of the books when idle. What is not what was written is set aside, once, and salvaged as far as it goes."""
+    doubted: set[str] = set()
     while True:
         await app.clock.sleep(TIDY_SECONDS)
         verdict = await _verified(folder)
         if verdict and not verdict["whole"]:
             say(f"the books: epoch {verdict['epoch']}: {verdict['problem']}")
-            if verdict["epoch"] == app.ledger.epoch:
-                await app.ledger.begin_epoch("damaged", damaged=True)
+            if verdict["salvageable"] and verdict["epoch"] not in doubted:
+                doubted.add(verdict["epoch"])
+                await app.ledger.doubt(verdict["epoch"])
                 await app.ledger.salvage(app.books.cut_off)
         await app.clock.sleep(CHECK_SECONDS)
 

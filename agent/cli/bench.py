@@ -16,6 +16,20 @@ def group() -> None:
 
 
 @app.command()
+def ledger(
+    records: Annotated[int, typer.Option("--records", min=1000, help="In the ledger that is opened after a kill.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option("--rounds", min=3, help="Paired rounds of appending.")] = 15,
+    folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Appends against bare SQLite, verification, start after a kill, wear of the disk."""
+    from agent.bench import ledger as measured
+
+    told = run(measured.run(records, rounds, folder))
+    out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
 def turn(
     corpus: Annotated[Path, typer.Option("--corpus", help="Speech with transcripts, and golden tokens.")] = Path("tests/golden"),
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="Paired rounds of the latency measurement.")] = 15,

@@ -13,7 +13,7 @@ from rich.console import Console
 from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right
 from agent.errors import BadInput
 from agent.metering import report
-from agent.metering.export import export_csv
+from agent.metering.report import export_csv
 from agent.store.reading import LedgerReader
 from agent.store.state import state_folder
 from agent.store.verify import verify_books
@@ -51,7 +51,7 @@ def verify(state_dir: StateDir = None, profile: ProfileName = "simulated", as_js
     del profile
     verdict = verify_books(state_folder(state_dir))
     told = {"whole": verdict.whole, "records": verdict.records, "head": verdict.head, "epoch": verdict.epoch}
-    told |= {"sequence": verdict.sequence, "problem": verdict.problem or None}
+    told |= {"sequence": verdict.sequence, "problem": verdict.problem or None, "salvageable": verdict.salvageable}
     out(as_json, told, lambda console: console.print(f"{verdict.records} records good, head {verdict.head}"))
     if not verdict.whole:
         where = "" if verdict.sequence is None else f"sequence {verdict.sequence}: "

@@ -16,6 +16,8 @@ INTEGER_MAX = 2**53 - 1
 BODY_BYTES_MAX = 8 * 1024
 """A record is a line on a bill; anything longer is a mistake of its writer."""
 
+WRITTEN = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
 CHAIN_SEED = b"voxmeter-usage-v1\0"
 
 
@@ -29,11 +31,23 @@ def canonical(value: Mapping[str, Any]) -> bytes:
 
 def unlimited(value: Mapping[str, Any]) -> bytes:
     """The same form of what is not a record and has a limit of its own. Raises ValueError for what the form excludes."""
-    _check(value, "")
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:  # a lone surrogate: not Unicode text
+        body = orjson.dumps(value, option=WRITTEN)
+    except orjson.JSONEncodeError as error:  # a lone surrogate, a number too large, a type that is none of JSON's
+        _check(value, "")
         raise ValueError(f"not canonical: {error}") from error
+    if not (_plain(value) and body.isascii()):
+        _check(value, "")
+    return body
+
+
+def _plain(value: Any) -> bool:
+    """The quick look at what nearly every record is; `_check` says precisely what is wrong, ten times slower."""
+    for inner in value.values() if type(value) is dict else value:
+        kind = type(inner)
+        if kind is not str and kind is not int and not ((kind is dict or kind is list) and _plain(inner)):
+            return False
+    return True
 
 
 def _check(value: object, where: str) -> None:

@@ -1,9 +1,10 @@
-"""Sums and explains what a ledger holds: pure, from decoded bodies."""
+"""Sums, explains and tabulates what a ledger holds: pure, from decoded bodies."""
 
+import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from agent.contract.record import type_name
 from agent.errors import BadInput
@@ -25,6 +26,15 @@ FIGURES_OF: Final = {
     "characters": ("characters",),
 }
 """Which figures a roll-up's class is part of: input tokens are those that were computed and those that were cached."""
+
+PLACE: Final = ("type", "id", "subject", "time", "bootid", "boottimems", "clockquality")
+CALL: Final = ("turn_id", "session_id", "stage", "attempt", "role", "placement", "engine", "gen_ai.request.model")
+ENDED: Final = ("outcome", "origin", "priority")
+MONEY: Final = ("rate_card", "billed_tokens", "amount", "currency")
+FOLDED: Final = ("span", "class", "quantity", "records")
+"""Columns that only lines of a roll-up fill."""
+
+COLUMNS: Final = (*PLACE, *CALL, *ENDED, *FIGURES.values(), *MONEY, *FOLDED)
 
 
 def totals(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -166,3 +176,26 @@ def _says(told: dict[str, Any]) -> str:
         return f"no amount: its figures are {told['origin']}, or rate card {told['rate_card']} has no price for them"
     terms = [f"{c['quantity']} x {c['unit_price']} x {c['coefficient']}" for c in told["charges"]]
     return f"{' + '.join(terms) or 'nothing'} = {told['amount']} {told['currency']} by rate card {told['rate_card']}"
+
+
+def export_csv(records: Iterable[dict[str, Any]], stream: TextIO) -> None:
+    """A table for a spreadsheet: a row for each usage record, and for each line of a roll-up, so that amounts add up.
+
+    Figures nobody knows stay empty.
+    """
+    writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerows(_csv_rows(record))
+
+
+def _csv_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A usage record with all it says, or the lines of a roll-up; nothing for records that bill nothing."""
+    short = record["type"].split(".")[1]
+    place = record | {"type": short}
+    told = record["data"]
+    if short == "usage":
+        yield {key: value for key, value in (told | place).items() if key != "data"}
+    elif short == "rollup":
+        for line in told["totals"]:
+            yield place | line | {"gen_ai.request.model": line["model"], "data": ""}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from agent.errors import LedgerDamaged, LedgerFull, MissingPart, VoxmeterError
+from agent.errors import BadInput, LedgerDamaged, LedgerFull, MissingPart, VoxmeterError
 
 LEDGER_FILE = "ledger.db"
 
@@ -27,6 +27,9 @@ SETTINGS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", f
 
 DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What reading a file that is not what was written can raise: SQLite's errors, and Python's on text or integers that are none."""
+
+HEADER_BYTES, MAGIC = 100, b"SQLite format 3\0"
+"""The header of a database; bytes 18 and 19 are the versions needed to write and to read it. See sqlite.org/fileformat2."""
 
 CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -50,14 +53,32 @@ def refused(path: Path, error: Exception) -> VoxmeterError:
     return LedgerDamaged(f"{path}: {error}", "check space and rights of the state folder")
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """The writing connection to a ledger that exists. Every commit is on the disk when it returns. Raises what DAMAGE names."""
+def check_header(path: Path) -> None:
+    """Raises sqlite3.DatabaseError for a file that is not of SQLite's making, OSError for one that can't be read.
+
+    SQLite itself takes an empty file for a new database and deletes the log beside it, and an odd version for a read-only disk.
+    """
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES or not header.startswith(MAGIC) or not set(header[18:20]) <= {1, 2}:
+        raise sqlite3.DatabaseError("file is not a database")
+
+
+def open_writer(path: Path, look: Callable[[sqlite3.Connection], None] = lambda _: None) -> sqlite3.Connection:
+    """The writing connection to a ledger that exists. Every commit is on the disk when it returns. Raises what DAMAGE names.
+
+    `look` is called before anything is written.
+    """
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         raise MissingPart(f"SQLite {sqlite3.sqlite_version} is too old for a ledger", "install 3.37 or newer")
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder, not a ledger", "move it away")
+    check_header(path)
     connection = sqlite3.connect(path.resolve().as_uri() + "?mode=rw", uri=True, isolation_level=None, check_same_thread=False)
     try:
         for pragma in SETTINGS:
             connection.execute(f"PRAGMA {pragma}")
+        look(connection)
         migrate(connection)
     except BaseException:
         connection.close()
@@ -68,15 +89,19 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can only read, whoever owns the ledger."""
     try:
+        check_header(path)
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         connection.execute("SELECT count(*) FROM sqlite_master")
-    except DAMAGE as error:
+    except (*DAMAGE, OSError) as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error
     return connection
 
 
-def create(part: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
-    """Makes a ledger's file under a name that nobody reads, durable and closed; `rename_durably` gives it its own."""
+def create(part: Path, fill: Callable[[sqlite3.Connection], None], version: int | None = None) -> None:
+    """Makes a ledger's file under a name that nobody reads, durable and closed; `rename_durably` gives it its own.
+
+    `version`: of an older schema, for who must see it migrated.
+    """
     for leftover in (part, *(part.with_name(part.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
         leftover.unlink(missing_ok=True)
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -85,10 +110,12 @@ def create(part: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         # Nobody waits for its steps, only for the whole: one sync below is enough.
         for pragma in ("auto_vacuum=INCREMENTAL", "journal_mode=MEMORY", "synchronous=OFF"):
             connection.execute(f"PRAGMA {pragma}")
-        migrate(connection)
+        migrate(connection, version)
         connection.execute("BEGIN")
         fill(connection)
         connection.execute("COMMIT")
+        # From its first name on it has a log: a change later would leave a rollback journal that a power cut can bring back.
+        connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
     descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
@@ -124,10 +151,10 @@ Each only adds, and nothing it adds has to be filled: the version before must go
 """
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, version_max: int | None = None) -> None:
     """Runs what is missing, each in one transaction together with its number. A newer file is taken as it is."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+    for number, migration in enumerate(MIGRATIONS[version:version_max], version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
             migration(Database(connection))
@@ -136,6 +163,26 @@ def migrate(connection: sqlite3.Connection) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Raises sqlite3.DatabaseError where a column or an index is not there as it was made. A newer version's own are no matter."""
+    fresh = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        migrate(fresh)
+        if not _shape(fresh) <= _shape(connection):
+            raise sqlite3.DatabaseError("its tables are not what was made")
+    finally:
+        fresh.close()
+
+
+def _shape(connection: sqlite3.Connection) -> set[tuple[object, ...]]:
+    columns = connection.execute(
+        """SELECT held.name, part.name, part.type, part."notnull", part.pk
+        FROM sqlite_master AS held JOIN pragma_table_info(held.name) AS part WHERE held.type = 'table'"""
+    )
+    indexes = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+    return {*columns, *indexes}
 
 
 def meta(connection: sqlite3.Connection) -> dict[str, str]:

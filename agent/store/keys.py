@@ -23,6 +23,9 @@ PENDING_KEY = "usage.new"
 CREDENTIAL = "usage-key"
 """Its name among systemd's credentials."""
 
+FORMER_KEYS = "former_keys"
+"""In `meta`, the data of `key` records that were pruned: they tell that an older checkpoint was signed by this robot."""
+
 FOLDER_MODE = 0o700
 
 KEY_FILE_BYTES_MAX = 1024
@@ -70,11 +73,9 @@ class Keys:
         return self.current
 
     def _load(self, path: Path) -> SigningKey | None:
-        content = read_secret(path)
-        if content is None:
-            return None
-        key = _parsed(content.split(), path, "put back a copy; if there is none, move it aside and register the new key")
-        self._settle()
+        key = _held(path)
+        if key:
+            self._settle()
         return key
 
     def _settle(self) -> None:
@@ -91,6 +92,15 @@ class Keys:
             make_folder(self._folder)
             write_durably(path, f"{encode(key.seed)} {key.key_id}\n".encode())
         return key
+
+
+def publics(state: Path) -> set[bytes]:
+    """The public halves of the usage keys that are there, one that is to follow included; makes nothing.
+
+    Raises BadInput for a key file that can't be used.
+    """
+    given = _credential()
+    return {key.public for key in (given, *(_held(state / KEYS_FOLDER / name) for name in (USAGE_KEY, PENDING_KEY))) if key}
 
 
 @contextmanager
@@ -124,6 +134,13 @@ def read_secret(path: Path) -> bytes | None:
     if mode & 0o077:
         raise BadInput(f"{path} is open to others (mode {mode:04o})", "chmod 600 it, and replace the key if others were on the machine")
     return content
+
+
+def _held(path: Path) -> SigningKey | None:
+    """The key in a file; None if there is no file. Raises BadInput for one that can't be used."""
+    content = read_secret(path)
+    todo = "put back a copy; if there is none, move it aside and register the new key"
+    return None if content is None else _parsed(content.split(), path, todo)
 
 
 def _parsed(words: list[bytes], path: Path, todo: str) -> SigningKey:

@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import orjson
 
 from agent.contract.record import RecordType, type_name
 from agent.errors import BadInput, LedgerDamaged
+from agent.metering.record import odometer_of_data
+from agent.metering.rollup import odometer_of_totals
 from agent.store.db import DAMAGE, LEDGER_FILE, meta, open_reader
+
+USAGE, ROLLUP = type_name("usage"), type_name("rollup")
 
 EPOCH_FILE = re.compile(r"ledger-([0-9a-f]{32})(\.\d+)?\.db")
 """A ledger of an earlier epoch."""
@@ -34,6 +39,8 @@ class EpochReader:
         except DAMAGE as error:
             raise LedgerDamaged(f"{path}: {error}", TODO) from error
         self.epoch = self.meta.get("epoch", "")
+        self._new = ""
+        """What tells records that no twin holds from those that one does, as a part of a query."""
 
     def rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[Any]:
         try:
@@ -43,11 +50,31 @@ class EpochReader:
 
     def bodies(self, type_: str | None = None) -> Iterator[bytes]:
         """Bodies as stored, in sequence, all types or one (full name)."""
-        chosen = (" WHERE type = ?", (type_,)) if type_ else ("", ())
-        for (body,) in self.rows(f"SELECT body FROM record{chosen[0]} ORDER BY sequence", chosen[1]):  # noqa: S608  no input in it
+        chosen = (" AND type = ?", (type_,)) if type_ else ("", ())
+        query = f"SELECT body FROM record WHERE true{self._new}{chosen[0]} ORDER BY sequence"  # noqa: S608  no input in it
+        for (body,) in self.rows(query, chosen[1]):
             if not isinstance(body, bytes):
                 raise LedgerDamaged(f"{self.path}: a record's body is not bytes", TODO)
             yield body
+
+    def beside(self, twin: Path) -> None:
+        """From here on bodies that the twin holds as well, a ledger of the same epoch, are left to it."""
+        name = f"twin{self._new.count('EXISTS')}"
+        for _ in self.rows(f"ATTACH DATABASE ? AS {name}", (f"{twin.resolve().as_uri()}?mode=ro",)):
+            pass
+        same = "twin.sequence = record.sequence AND twin.hash = record.hash"
+        self._new += f" AND NOT EXISTS (SELECT 1 FROM {name}.record AS twin WHERE {same})"  # noqa: S608  no input in it
+
+    def doubled(self) -> Counter[Place]:
+        """What of the odometer is of records that a twin holds as well."""
+        doubled: Counter[Place] = Counter()
+        if self._new:
+            held = self._new.replace(" AND NOT EXISTS", " OR EXISTS")
+            query = f"SELECT type, body FROM record WHERE type IN (?, ?) AND (false{held})"  # noqa: S608  no input in it
+            for type_, body in self.rows(query, (USAGE, ROLLUP)):
+                told = orjson.loads(body)["data"]
+                doubled.update(odometer_of_data(told) if type_ == USAGE else odometer_of_totals(told["totals"]))
+        return doubled
 
     def odometer(self) -> Counter[Place]:
         rows = self.rows("SELECT stage, model, placement, class, quantity FROM odometer")
@@ -74,6 +101,9 @@ class LedgerReader:
         if not present.is_file() and not earlier:
             raise BadInput(f"no ledger in {state}", "a first turn makes one: voxmeter ask FILE.wav")
         self.epochs = _ordered([EpochReader(path) for path in (*earlier, present) if path.is_file()])
+        for first, second in combinations(self.epochs, 2):
+            if first.epoch == second.epoch:  # a card that was restored brought it twice
+                second.beside(first.path)
         self.waiting = sorted(path.name for path in state.glob("ledger-*.damaged"))
         """Damaged ledgers whose records are not salvaged yet."""
 
@@ -97,7 +127,11 @@ class LedgerReader:
 
     def odometer(self) -> Counter[Place]:
         """Quantities by (stage, model, placement, class), all epochs together."""
-        return sum((epoch.odometer() for epoch in self.epochs), Counter())
+        totals: Counter[Place] = Counter()
+        for epoch in self.epochs:
+            totals.update(epoch.odometer())
+            totals.subtract(epoch.doubled())
+        return Counter({place: quantity for place, quantity in totals.items() if quantity})
 
     def close(self) -> None:
         for epoch in self.epochs:

@@ -7,20 +7,23 @@ only where a roll-up or a gap record stands for it.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from agent.contract.canonical import genesis
 from agent.contract.record import type_name
-from agent.contract.signing import decode, verify
-from agent.errors import LedgerDamaged, VoxmeterError
+from agent.contract.signing import check_key_record, decode, verify
+from agent.errors import BadInput, LedgerDamaged, VoxmeterError
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
+from agent.store.keys import FORMER_KEYS, publics
 from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place
 
-USAGE, ROLLUP, GAP = type_name("usage"), type_name("rollup"), type_name("gap")
+USAGE, ROLLUP, GAP, KEY = type_name("usage"), type_name("rollup"), type_name("gap"), type_name("key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Verdict:
     problem: str = ""
     epoch: str = ""
     """Where the walk ended."""
+    salvageable: bool = True
+    """What is bad is in the ledger's file; else only its witness is, the key that signed what was pruned."""
 
     @property
     def whole(self) -> bool:
@@ -55,10 +60,11 @@ class Span:
 class Broken(Exception):
     """The walk can't go on."""
 
-    def __init__(self, problem: str, sequence: int | None = None) -> None:
+    def __init__(self, problem: str, sequence: int | None = None, *, salvageable: bool = True) -> None:
         super().__init__(problem)
         self.problem = problem
         self.sequence = sequence
+        self.salvageable = salvageable
 
 
 def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) -> Verdict:
@@ -72,11 +78,11 @@ def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) 
     try:
         accounted = _accounted(reader)
         for epoch in reader.epochs:
-            walk = _Walk(epoch, accounted.get(epoch.epoch, {}), progress)
+            walk = _Walk(epoch, accounted.get(epoch.epoch, {}), lambda: _trusted(state, reader), progress)
             problem = walk.run()
             good, head = good + walk.good, walk.head.hex()
             if problem:
-                return Verdict(good, head, problem.sequence, _at(problem.problem, epoch, reader), epoch.epoch)
+                return Verdict(good, head, problem.sequence, _at(problem.problem, epoch, reader), epoch.epoch, problem.salvageable)
         return Verdict(good, head, epoch=reader.epochs[-1].epoch, problem="" if good else "it holds no record")
     except LedgerDamaged as error:
         return Verdict(good, head, problem=error.message)
@@ -96,23 +102,49 @@ def _accounted(reader: LedgerReader) -> dict[str, dict[int, Span]]:
             for body in epoch.bodies(type_):
                 try:
                     told = orjson.loads(body)["data"]
-                    span = Span(told["last"], told.get("h_before", ""), told.get("h_last", ""))
-                    spans.setdefault(told["epoch"], {})[told["first"]] = span
+                    span = Span(told["last"], told.get("h_before", ""), bytes.fromhex(told.get("h_last", "")).hex())
+                    if told["first"] <= span.last:
+                        spans.setdefault(told["epoch"], {})[told["first"]] = span
                 except (ValueError, KeyError, TypeError):
                     continue  # the walk names it when it gets there
     return spans
 
 
+def _trusted(state: Path, reader: LedgerReader) -> set[bytes]:
+    """The robot's usage keys: those it has, and each that named one of them as its successor. Raises BadInput for an unusable one."""
+    changes = [change for epoch in reader.epochs for change in _key_changes(epoch)]
+    trusted = publics(state)
+    while earlier := {old for old, new in changes if new in trusted} - trusted:
+        trusted |= earlier
+    return trusted
+
+
+def _key_changes(epoch: EpochReader) -> list[tuple[bytes, bytes]]:
+    """(old, new) of the changes both keys signed, as far as they can be read."""
+    told: list[Any] = []
+    with suppress(ValueError, TypeError):
+        told += orjson.loads(epoch.meta.get(FORMER_KEYS, "[]"))
+    for body in epoch.bodies(KEY):
+        with suppress(ValueError, KeyError, TypeError):
+            told.append(orjson.loads(body)["data"])
+    return [(decode(one["old"]), decode(one["new"])) for one in told if check_key_record(epoch.epoch, one)]
+
+
 class _Walk:
     """One epoch from its base to its end."""
 
-    def __init__(self, epoch: EpochReader, accounted: Mapping[int, Span], progress: Callable[[int], None]) -> None:
+    def __init__(
+        self, epoch: EpochReader, accounted: Mapping[int, Span], trusted: Callable[[], set[bytes]], progress: Callable[[int], None]
+    ) -> None:
+        """`trusted`: the robot's usage keys, asked for only where there is a checkpoint."""
         self._epoch = epoch
         self._accounted = accounted
+        self._trusted = trusted
         self._progress = progress
         self.good = 0
         self.at = 0
         self.head = b""
+        self._base = 0
         self._summed: Counter[Place] = Counter()
 
     def run(self) -> Broken | None:
@@ -142,7 +174,7 @@ class _Walk:
 
     def _begin_at_checkpoint(self, held: Mapping[str, str]) -> None:
         """What was pruned is vouched for by the robot's own signature over sequence, hash and odometer."""
-        content = held["checkpoint"].encode()
+        content, public = held["checkpoint"].encode(), b""
         try:
             public = decode(held.get("checkpoint_key", ""))
             told = orjson.loads(content)
@@ -153,7 +185,20 @@ class _Walk:
             signed, lines = False, []
         if not signed:
             raise Broken("the checkpoint of what was pruned is not what was signed")
+        self._check_signer(public)
+        self._base = self.at
         self._summed = Counter(dict(lines))
+
+    def _check_signer(self, public: bytes) -> None:
+        try:
+            trusted = self._trusted()
+        except BadInput as error:
+            problem = f"nobody can say who signed the checkpoint of what was pruned: {error.message}"
+            raise Broken(problem, salvageable=False) from error
+        if not trusted:
+            raise Broken("nobody can say who signed the checkpoint of what was pruned: no usage key is here to compare", salvageable=False)
+        if public not in trusted:
+            raise Broken("the checkpoint of what was pruned is signed by a key that is not this robot's", salvageable=False)
 
     def _follow(self) -> None:
         sha256, loads = hashlib.sha256, orjson.loads
@@ -171,14 +216,21 @@ class _Walk:
             if self.head and sha256(self.head + body).digest() != hash_:
                 raise Broken("its hash is wrong", sequence)
             self.head, self.at = hash_, sequence
-            if type_ == USAGE:
-                for place, quantity in odometer_of_data(record["data"]).items():
-                    self._summed[place] += quantity
-            elif type_ == ROLLUP:
-                self._summed.update(odometer_of_totals(record["data"]["totals"]))
+            self._add(type_, record, sequence)
             self.good += 1
             if not self.good % 50_000:
                 self._progress(self.good)
+
+    def _add(self, type_: str, record: Mapping[str, Any], sequence: int) -> None:
+        """A roll-up counts unless the checkpoint holds what it stands for: a batch may end between the hole and its roll-up."""
+        try:
+            if type_ == USAGE:
+                for place, quantity in odometer_of_data(record["data"]).items():
+                    self._summed[place] += quantity
+            elif type_ == ROLLUP and (record["data"]["epoch"] != self._epoch.epoch or record["data"]["last"] > self._base):
+                self._summed.update(odometer_of_totals(record["data"]["totals"]))
+        except (ValueError, KeyError, TypeError):
+            raise Broken("its figures can't be read", sequence) from None
 
     def _cross(self, sequence: int) -> None:
         """Goes over what is missing before a record, if something stands for all of it."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 from agent.clock import Clock
 from agent.contract.ack import Ack, Standing
 from agent.contract.batch import Batch
-from agent.errors import LedgerDamaged, LedgerFull
+from agent.errors import LedgerDamaged, LedgerFull, VoxmeterError
 from agent.ports import Appended, Draft, Entry
 from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
@@ -47,6 +47,7 @@ class SqliteLedger:
         self._ours: dict[Key, tuple[Entry, Appended | None]] = {}
         self._ended: set[Key] = set()
         self._appends = 0
+        self._looking: asyncio.Task[None] | None = None
         self._lock = Lock(state)
         try:
             self.keys = Keys(state, clock)
@@ -103,14 +104,24 @@ class SqliteLedger:
     async def _declare(self, name: str, drafts: list[Ready]) -> None:
         await self._do(lambda connection: declare.declare(connection, self._chain, drafts, name))
 
-    async def begin_epoch(self, reason: str, *, damaged: bool = False) -> str:
-        """Sets the present epoch aside and begins the next; calls that are under way stay in the journal. Returns the new epoch."""
+    async def doubt(self, epoch: str) -> None:
+        """Sets a ledger aside that a full check has found damaged, the present one or an earlier, so that `salvage` treats it."""
+        if epoch == self._chain.epoch:
+            await self.begin_epoch("damaged", damaged=True)
+        else:
+            await asyncio.to_thread(epochs.doubt, self._state, epoch)
+
+    async def begin_epoch(self, reason: str, *, follows: str = "", damaged: bool = False) -> str:
+        """Sets the present epoch aside and begins the next; calls that are under way stay in the journal. Returns the new epoch.
+
+        `follows`: the epoch it comes after, where that is not the present one but one that only the backend still has.
+        """
 
         def change(old: sqlite3.Connection) -> str:
             known = epochs.odometer_of(old)
             with suppress(sqlite3.Error):
                 old.close()
-            after = opening.Ended(self._chain.epoch, reason, known)
+            after = opening.Ended(self._chain.epoch, reason, known, follows)
             opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
             connection, self._chain = opening.opened(self._state, self._robot, self._clock)
             connection.execute("BEGIN IMMEDIATE")
@@ -139,7 +150,8 @@ class SqliteLedger:
             return "agreed"
         standing, told = await self._do(lambda connection: backlog.take(connection, ack, mark=mark))
         if told:
-            await self._alone(lambda _: side.write(self._state, told))
+            with suppress(OSError):  # a full disk: the cursor has moved all the same, and the next ack writes it again
+                await self._alone(lambda _: side.write(self._state, told))
         return standing
 
     async def tidy(self) -> None:
@@ -147,6 +159,8 @@ class SqliteLedger:
         await self._alone(lambda connection: self._space.tidy(connection, self._chain))
 
     async def aclose(self) -> None:
+        if self._looking is not None and not self._looking.done():
+            await self._looking
         await asyncio.to_thread(self._writer.close)
         self._lock.release()
 
@@ -160,9 +174,15 @@ class SqliteLedger:
 
         done = await self._do(write)
         self._appends += 1
-        if self._appends % LOOK_EVERY == 0 and await self._alone(self._space.look) >= TIDY:
-            await self.tidy()
+        if self._appends % LOOK_EVERY == 0:
+            self._looking = asyncio.create_task(self._look())
         return done
+
+    async def _look(self) -> None:
+        """Beside whoever appends: what fails here is no failure of a record that is already durable."""
+        with suppress(sqlite3.Error, OSError, VoxmeterError):
+            if await self._alone(self._space.look) >= TIDY:
+                await self.tidy()
 
     async def _commit_or_say(self, drafts: list[Ready], entries: Sequence[Entry]) -> list[Appended]:
         try:
@@ -183,10 +203,10 @@ class SqliteLedger:
         return _key(entry) in self._ours or _key(entry) in self._ended
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.wrap_future(self._writer.submit(work))
+        return await self._writer.submit(work)
 
     async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.wrap_future(self._writer.submit(work, alone=True))
+        return await self._writer.submit(work, alone=True)
 
 
 def _key(entry: Entry) -> Key:

@@ -8,7 +8,7 @@ nor a checkpoint ever has to add up from the beginning.
 
 import datetime
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,24 @@ USAGE, ROLLUP = type_name("usage"), type_name("rollup")
 Place = tuple[str, str, str, str]
 """(stage, model, placement, class)."""
 
+BOOTS_MAX = 20
+"""Boots in one batch: each brings anchors of its own, and a robot that is unplugged twice a day still fills a batch in ten days."""
+
+BESIDE = 3
+"""Anchors before and after a boot's records: the nearest place them, the others show whether the nearest can be believed."""
+
+ANCHORS_MAX = 200
+"""In one batch, 25 KiB: a robot that runs for months makes an anchor every ten minutes, which would leave no room for records."""
+
 WAITING = """
 SELECT sequence, type, record.hash, record.body, raw.body FROM record LEFT JOIN raw USING (sequence)
 WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?
 """
+
+ANCHORS = "SELECT boottimems, time, quality FROM anchor WHERE bootid = ? AND boottimems"
+ANCHORS_BEFORE = f"{ANCHORS} <= ? ORDER BY boottimems DESC LIMIT ?"
+ANCHORS_BETWEEN = f"{ANCHORS} > ? AND boottimems < ? ORDER BY boottimems"
+ANCHORS_AFTER = f"{ANCHORS} > ? AND boottimems >= ? ORDER BY boottimems LIMIT ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,7 @@ class Cursor:
     """How far records have gone."""
 
     batched: int
-    """The highest sequence that was ever put into a batch; nothing up to it is ever folded."""
+    """The highest sequence that is known to have left; nothing up to it is ever folded."""
     acked: int
     """The highest sequence the backend holds, linked to the beginning, with the hash we have."""
 
@@ -54,14 +68,15 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
     Send it only after the commit.
     """
     begin, head, totals = _last_batch(connection, epoch)
-    rows = connection.execute(WAITING, (begin + 1, INTEGER_MAX, BATCH_RECORDS_MAX)).fetchall()
+    rows = _of_few_boots(connection.execute(WAITING, (begin + 1, INTEGER_MAX, BATCH_RECORDS_MAX)).fetchall())
     if not rows:
         return None
-    folds = _folds(connection, begin, rows)
-    anchors = _anchors(connection, rows)
+    folds = _folds(connection, epoch, begin, rows)
     widest = totals + _moved(rows, folds)
-    sizes = [(len(row[3]), len(row[4] or b"")) for row in rows]
-    rows = rows[: fitting(sizes, device=device, odometer=widest, anchors=anchors, holes=_holes(folds, rows))]
+    for _ in range(2):  # fewer rows have anchors nearer to them, and maybe more
+        anchors = _anchors(connection, rows)
+        sizes = [(len(row[3]), len(row[4] or b"")) for row in rows]
+        rows = rows[: fitting(sizes, device=device, odometer=widest, anchors=anchors, holes=_holes(folds, rows))]
     totals.update(_moved(rows, folds))
     batch = build(
         device=device,
@@ -74,28 +89,36 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
     )
     values = (batch.last, batch.first, batch.h_last, orjson.dumps(lines(totals)).decode(), orjson.dumps(anchors).decode(), batch.batch_id)
     connection.execute("INSERT INTO batch (last, first, hash, odometer, anchors, batch_id) VALUES (?, ?, ?, ?, ?, ?)", values)
-    put_meta(connection, batched=str(batch.last))
+    put_meta(connection, batched=str(max(batch.last, cursor(connection).batched)))
     return batch
 
 
 def unacked(connection: sqlite3.Connection, epoch: str, device: str) -> list[Batch]:
-    """Batches that left and were not acknowledged, to be sent again, byte for byte the same."""
-    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? ORDER BY last"
+    """Batches that left and were not acknowledged, to be sent again, byte for byte the same.
+
+    A mark may lie below what is pruned; there is nothing of that to send.
+    """
+    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? AND last IN (SELECT sequence FROM record) ORDER BY last"
     return [_again(connection, epoch, device, row) for row in connection.execute(query, (cursor(connection).acked,)).fetchall()]
 
 
 def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Standing, dict[str, Any]]:
     """Moves the cursor as far as an ack agrees with what is held here, in the transaction that is open.
 
-    Only a mark (an answer to our own question, with its nonce) moves it back. Returns how both sides stand and what the side file
-    is to say after the commit; nothing where the cursor did not move.
+    Only a mark (an answer to our own question, with its nonce) moves it back. An ack that moves nothing may still tell of later
+    backups and a later time. Returns how both sides stand and what the side file is to say after the commit; nothing where the
+    cursor did not move.
     """
     at = cursor(connection)
     standing = compare(ack, lambda sequence: _hash_at(connection, sequence), own_last=_last(connection), acked=at.acked)
-    if standing not in ("agreed", "behind") or (standing == "behind" and not mark) or ack.cum_ack == at.acked:
-        return standing, {}
     at_server = written_time(datetime.datetime.fromisoformat(ack.server_time))
-    put_meta(connection, acked=str(ack.cum_ack), server_time=at_server, durable_through=str(ack.durable_through))
+    overtaken = ack.cum_ack == at.acked and at_server < meta(connection).get("server_time", "")
+    if standing not in ("agreed", "behind") or ((standing == "behind" or overtaken) and not mark):
+        return standing, {}
+    left = max(at.batched, ack.cum_ack, *(held.last for held in ack.ranges))
+    told = {"acked": ack.cum_ack, "batched": left, "durable_through": ack.durable_through}
+    put_meta(connection, server_time=at_server, **{name: str(sequence) for name, sequence in told.items()})
+    connection.execute("UPDATE batch SET acked_at = NULL WHERE last > ?", (ack.cum_ack,))
     connection.execute("UPDATE batch SET acked_at = ? WHERE last <= ? AND acked_at IS NULL", (at_server, ack.cum_ack))
     for reject in ack.rejects:
         if reject.final:
@@ -103,6 +126,8 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
                 "INSERT OR IGNORE INTO deadletter (sequence, code, body) SELECT sequence, ?, body FROM record WHERE sequence = ?",
                 (reject.code, reject.sequence),
             )
+    if ack.cum_ack == at.acked:
+        return standing, {}
     row = connection.execute("SELECT odometer FROM batch WHERE last <= ? ORDER BY last DESC LIMIT 1", (ack.cum_ack,)).fetchone()
     known = orjson.loads(row[0]) if row else []
     return standing, {"epoch": ack.epoch, "sequence": ack.cum_ack, "hash": ack.head_hash, "odometer": known}
@@ -129,13 +154,14 @@ def _last_batch(connection: sqlite3.Connection, epoch: str) -> tuple[int, bytes,
     return (row[0], row[1], totals_of(row[2])) if row else (0, genesis(epoch), Counter())
 
 
-def _folds(connection: sqlite3.Connection, begin: int, rows: list[Any]) -> list[dict[str, Any]]:
+def _folds(connection: sqlite3.Connection, epoch: str, begin: int, rows: list[Any]) -> list[dict[str, Any]]:
     """The `data` of the roll-ups, further on, that hold what is missing between these rows, in order."""
     if rows[-1][0] - begin == len(rows):
         return []
     found = connection.execute("SELECT body FROM record WHERE type = ? AND sequence > ?", (ROLLUP, begin))
     told = (orjson.loads(body)["data"] for (body,) in found)
-    return sorted((fold for fold in told if begin < fold["first"] <= rows[-1][0]), key=lambda fold: int(fold["first"]))
+    within = (fold for fold in told if fold["epoch"] == epoch and begin < fold["first"] <= rows[-1][0])
+    return sorted(within, key=lambda fold: int(fold["first"]))
 
 
 def _holes(folds: list[dict[str, Any]], rows: list[Any]) -> list[Hole]:
@@ -162,11 +188,40 @@ def _moved(rows: list[Any], folds: list[dict[str, Any]]) -> Counter[Place]:
 
 
 def _anchors(connection: sqlite3.Connection, rows: list[Any]) -> list[dict[str, str]]:
-    """What is known now of the time of the boots in these records."""
-    boots = sorted({orjson.loads(row[3])["bootid"] for row in rows})
-    query = "SELECT bootid, boottimems, time, quality FROM anchor WHERE bootid = ? ORDER BY boottimems"
-    found = [row for boot in boots for row in connection.execute(query, (boot,))]
+    """What is known now of the time of these records: the anchors between them and some on either side, thinned out evenly."""
+    boots: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        boot, at = _moment(row)
+        boots[boot].append(at)
+    share = ANCHORS_MAX // len(boots) - 2 * BESIDE
+    found = [(boot, *anchor) for boot, times in sorted(boots.items()) for anchor in _around(connection, boot, times, share)]
     return [{"bootid": boot, "boottimems": str(at), "time": time, "quality": quality} for boot, at, time, quality in found]
+
+
+def _around(connection: sqlite3.Connection, boot: str, times: list[int], share: int) -> list[Any]:
+    """Anchors of a boot by boot time, of those between the first and the last of `times` at most `share`."""
+    begin, end = min(times), max(times)
+    before = connection.execute(ANCHORS_BEFORE, (boot, begin, BESIDE)).fetchall()[::-1]
+    between = connection.execute(ANCHORS_BETWEEN, (boot, begin, end)).fetchall()
+    after = connection.execute(ANCHORS_AFTER, (boot, begin, end, BESIDE)).fetchall()
+    kept = min(share, len(between))
+    return [*before, *(between[index * len(between) // kept] for index in range(kept)), *after]
+
+
+def _of_few_boots(rows: list[Any]) -> list[Any]:
+    """As many of these rows, from the first on, as lie in BOOTS_MAX boots."""
+    boots: set[str] = set()
+    for count, row in enumerate(rows):
+        boots.add(_moment(row)[0])
+        if len(boots) > BOOTS_MAX:
+            return rows[:count]
+    return rows
+
+
+def _moment(row: Any) -> tuple[str, int]:
+    """Boot and boot time of a record."""
+    record = orjson.loads(row[3])
+    return record["bootid"], int(record["boottimems"])
 
 
 def _rows(rows: list[Any]) -> list[Row]:
@@ -178,7 +233,7 @@ def _again(connection: sqlite3.Connection, epoch: str, device: str, row: tuple[i
     rows = connection.execute(WAITING, (first, last, BATCH_RECORDS_MAX)).fetchall()
     before = connection.execute("SELECT last, hash FROM batch WHERE last < ? ORDER BY last DESC LIMIT 1", (first,)).fetchone()
     begin, head = before or (0, genesis(epoch))
-    folds = _folds(connection, begin, rows)
+    folds = _folds(connection, epoch, begin, rows)
     return build(
         device=device,
         epoch=epoch,

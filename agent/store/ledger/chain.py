@@ -2,15 +2,15 @@
 
 import hashlib
 import sqlite3
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, get_args
 
 import orjson
 
 from agent.clock import Clock
 from agent.contract.canonical import BODY_BYTES_MAX, canonical, genesis
-from agent.contract.record import SEQUENCE_DIGITS, source_of, type_name
+from agent.contract.record import RecordType, source_of, type_name
 from agent.ports import Appended, Draft
 
 TIMED_QUALITIES = ("ntp", "signed")
@@ -21,6 +21,9 @@ ANCHOR_MS = 10 * 60 * 1000
 
 RAW_BYTES_MAX = 16 * 1024
 """Of a longer usage object of a provider only the hash is kept."""
+
+TYPES = {short: (type_name(short), f',"type":"{type_name(short)}"}}'.encode()) for short in get_args(RecordType)}
+"""By short name: the full name, and how a record of that type ends."""
 
 INSERT = "INSERT INTO record (sequence, type, hash, body) VALUES (?, ?, ?, ?)"
 INSERT_RAW = "INSERT INTO raw (sequence, sha256, body) VALUES (?, ?, ?)"
@@ -44,8 +47,7 @@ class Identity:
         return f"{self.tenant}/{self.device}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A draft whose data is in its one byte form: a wrong one is refused before it waits for the disk."""
 
     draft: Draft
@@ -74,8 +76,9 @@ class Chain:
         self.epoch = epoch
         self._clock = clock
         self.tail = self._before = Tail(0, genesis(epoch))
-        source = orjson.dumps(source_of(robot.tenant, robot.device, epoch)).decode()
-        self._named = f'"source":{source},"specversion":"1.0","subject":{orjson.dumps(robot.account).decode()}'
+        source = orjson.dumps(source_of(robot.tenant, robot.device, epoch))
+        self._id = b',"id":"' + epoch.encode() + b":"
+        self._named = b'","source":' + source + b',"specversion":"1.0","subject":' + orjson.dumps(robot.account)
 
     def resume(self, connection: sqlite3.Connection) -> None:
         """Goes on where the file ends."""
@@ -93,30 +96,28 @@ class Chain:
         first, head = self.tail.sequence + 1, self.tail.head
         before, after, anchored = self._stamp(connection)
         rows = []
-        advance: Counter[tuple[str, str, str, str]] = Counter()
-        for sequence, one in enumerate(drafts, first):
-            body = self._body(one, sequence, before, after)
+        advance: dict[tuple[str, str, str, str], int] = {}
+        for sequence, (draft, content) in enumerate(drafts, first):
+            type_, ending = TYPES[draft.type]
+            # The canonical bytes of the whole record: its fields in sorted order around the data, which has its bytes already.
+            number = b"%020d" % sequence
+            body = b"".join((before, content, self._id, number, b'","sequence":"', number, self._named, after, ending))
+            if len(body) > BODY_BYTES_MAX:
+                raise ValueError(f"a record of {len(body)} bytes; the most is {BODY_BYTES_MAX}")
             head = hashlib.sha256(head + body).digest()
-            rows.append((sequence, type_name(one.draft.type), head, body))
-            advance.update(one.draft.quantities)
-            if one.draft.raw:
-                kept = one.draft.raw if len(one.draft.raw) <= RAW_BYTES_MAX else b""
-                connection.execute(INSERT_RAW, (sequence, hashlib.sha256(one.draft.raw).hexdigest(), kept))
+            rows.append((sequence, type_, head, body))
+            for place, quantity in draft.quantities.items():
+                advance[place] = advance.get(place, 0) + quantity
+            if draft.raw:
+                kept = draft.raw if len(draft.raw) <= RAW_BYTES_MAX else b""
+                connection.execute(INSERT_RAW, (sequence, hashlib.sha256(draft.raw).hexdigest(), kept))
         connection.executemany(INSERT, rows)
-        connection.executemany(ADVANCE, [(*at, quantity) for at, quantity in advance.items()])
+        connection.executemany(ADVANCE, [(*place, quantity) for place, quantity in advance.items()])
         self.tail = Tail(first + len(rows) - 1, head, anchored)
-        return [Appended(self.epoch, row[0]) for row in rows]
+        epoch = self.epoch
+        return [Appended(epoch, row[0]) for row in rows]
 
-    def _body(self, one: Ready, sequence: int, before: str, after: str) -> bytes:
-        """The canonical bytes of the whole record: the fields in sorted order around the data, which has its bytes already."""
-        number = f"{sequence:0{SEQUENCE_DIGITS}d}"
-        ending = f',"id":"{self.epoch}:{number}","sequence":"{number}",{self._named},{after}"type":"{type_name(one.draft.type)}"}}'
-        body = b"".join((before.encode(), one.content, ending.encode()))
-        if len(body) > BODY_BYTES_MAX:
-            raise ValueError(f"a record of {len(body)} bytes; the most is {BODY_BYTES_MAX}")
-        return body
-
-    def _stamp(self, connection: sqlite3.Connection) -> tuple[str, str, tuple[str, int]]:
+    def _stamp(self, connection: sqlite3.Connection) -> tuple[bytes, bytes, tuple[str, int]]:
         """When, as far as it is known: boot time always, wall time only from a clock that can be trusted.
 
         Returns the fields that sort before the data, those that sort after it, and the last anchor.
@@ -124,10 +125,10 @@ class Chain:
         quality, boot, at = self._clock.quality(), self._clock.boot_id(), self._clock.boottime_ms()
         before = f'{{"bootid":"{boot}","boottimems":"{at}","clockquality":"{quality}","data":'
         if quality not in TIMED_QUALITIES:
-            return before, "", self.tail.anchored
+            return before.encode(), b"", self.tail.anchored
         now = self._clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         anchored = self.tail.anchored
         if anchored[0] != boot or at - anchored[1] >= ANCHOR_MS:
             connection.execute(INSERT_ANCHOR, (boot, at, now, quality))
             anchored = (boot, at)
-        return before, f'"time":"{now}",', anchored
+        return before.encode(), f',"time":"{now}"'.encode(), anchored

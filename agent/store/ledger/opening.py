@@ -7,15 +7,18 @@ a ledger behind its side file         rolled_back, different or restored: set as
 """
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import Clock
-from agent.store.db import DAMAGE, LEDGER_FILE, is_damage, meta
-from agent.store.ledger import epochs, side
+from agent.ports import Appended, Entry
+from agent.store.db import DAMAGE, LEDGER_FILE, check_header, is_damage, meta
+from agent.store.ledger import epochs, journal, side
 from agent.store.ledger.chain import Chain, Identity
 from agent.store.ledger.epochs import Line
-from agent.store.ledger.salvage.carve import log_is_cut_inside
+from agent.store.ledger.salvage.log import is_cut_inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,12 @@ class Ended:
     epoch: str
     """Of the present file; empty where it can't say."""
     reason: str
-    odometer: list[Line]
+    odometer: Sequence[Line]
     """The last that is known."""
     follows: str = ""
     """The epoch that really came before, where the present file is an older one."""
+    left: Sequence[tuple[Entry, Appended | None]] = ()
+    """Calls that go on; those of a damaged file are left to its salvage."""
 
 
 def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connection, Chain]:
@@ -41,9 +46,10 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
     held = meta(connection)
     earlier = {path.name[7:39] for path in (*epochs.aside(state), *epochs.damaged(state))} | {held.get("previous", "")}
     if reason := side.contradicts(told, connection, held["epoch"], earlier):
+        left = journal.left(connection)
         connection.close()
         follows = told["epoch"] if reason == "restored" else held["epoch"]
-        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows))
+        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows, left))
         connection, held = epochs.open_present(state, robot)
     chain = Chain(held["epoch"], robot, clock)
     chain.resume(connection)
@@ -52,7 +58,8 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
 
 def succeed(state: Path, robot: Identity, clock: Clock, *, after: Ended, damaged: bool = False) -> None:
     """Begins an epoch in place of the present one, which nobody has open."""
-    epochs.begin(state, robot, clock, reason=after.reason, previous=after.follows or after.epoch, odometer=after.odometer)
+    previous = after.follows or after.epoch
+    epochs.begin(state, robot, clock, reason=after.reason, previous=previous, odometer=after.odometer, left=after.left)
     epochs.set_aside(state, after.epoch, damaged=damaged)
     epochs.name(state)
 
@@ -60,27 +67,31 @@ def succeed(state: Path, robot: Identity, clock: Clock, *, after: Ended, damaged
 def _begin_anew(state: Path, robot: Identity, clock: Clock) -> None:
     """There is no ledger: it is the first, or one is lost."""
     told = side.read(state)
-    others = sorted((*epochs.aside(state), *epochs.damaged(state)), key=_changed)
-    follows = told["epoch"] if told else others[-1].name[7:39] if others else ""
-    reason = "lost" if follows else "first"
+    others = sorted((*epochs.aside(state), *epochs.damaged(state)), key=epochs.changed)
+    follows = told["epoch"] if told else _named(others[-1]) if others else ""
+    reason = "lost" if told or others else "first"
     epochs.begin(state, robot, clock, reason=reason, previous=follows, odometer=told.get("odometer", []))
     epochs.name(state)
 
 
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
+def _named(path: Path) -> str:
+    """The epoch in a file's name, else in the file."""
+    return path.name[7:39] if epochs.EPOCH.fullmatch(path.name[7:39]) else epochs.epoch_of(path)
 
 
 def _open(state: Path, robot: Identity, clock: Clock) -> sqlite3.Connection:
     path = state / LEDGER_FILE
     log = path.with_name(path.name + "-wal")
     written = log.read_bytes() if log.exists() else b""
-    try:
-        connection, _ = epochs.open_present(state, robot)
-        frames = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-        if log_is_cut_inside(written, frames):
-            connection.close()
+
+    def look(connection: sqlite3.Connection) -> None:
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+        if is_cut_inside(written, connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1], page_size, path):
             raise sqlite3.DatabaseError("its log is damaged in the middle")
+
+    try:
+        with _log_kept(path) if written else nullcontext():
+            connection, _ = epochs.open_present(state, robot, look)
     except DAMAGE as error:
         if not is_damage(error):
             raise
@@ -90,13 +101,21 @@ def _open(state: Path, robot: Identity, clock: Clock) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def _log_kept(path: Path) -> Iterator[None]:
+    """Meanwhile no closing of a connection removes the log: what SQLite can't read of it may still be salvaged."""
+    check_header(path)
+    with closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as reader:
+        with suppress(sqlite3.OperationalError):  # a rollback journal of an older version: only the writer can follow it
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield
+
+
 def _odometer(path: Path) -> list[Line]:
     """What a damaged file still says of its odometer."""
     try:
-        connection = sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)
-    except sqlite3.Error:
+        check_header(path)
+        with closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as connection:
+            return epochs.odometer_of(connection)
+    except DAMAGE:
         return []
-    try:
-        return epochs.odometer_of(connection)
-    finally:
-        connection.close()

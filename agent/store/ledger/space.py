@@ -11,6 +11,7 @@ import datetime
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from agent.contract.record import type_name
 from agent.contract.signing import encode
 from agent.metering.rollup import fold
 from agent.ports import Draft
-from agent.store.db import meta, put_meta
+from agent.store.db import BUSY_MS, meta, put_meta
 from agent.store.files import sync_folder
-from agent.store.keys import Keys
+from agent.store.keys import FORMER_KEYS, Keys
 from agent.store.ledger.backlog import cursor, written_time
 from agent.store.ledger.chain import Chain, ready
 
@@ -48,7 +49,10 @@ FOLDS_AT_ONCE = 4
 VACUUM_PAGES = 2_048
 """Pages given back to the disk at a time."""
 
-USAGE, INTENT, ROLLUP = type_name("usage"), type_name("intent"), type_name("rollup")
+USAGE, INTENT, ROLLUP, KEY = type_name("usage"), type_name("intent"), type_name("rollup"), type_name("key")
+
+REPLACES = b'"replaces":{'
+"""In a record that is issued again. It is billed only if no other of its call is, which no total could tell any more."""
 
 MEBIBYTE = 1024 * 1024
 
@@ -109,17 +113,27 @@ class Space:
         reserve = self._state / RESERVE_FILE
         size = self._limits.reserve_bytes
         if size and not (reserve.exists() and reserve.stat().st_size >= size):
-            descriptor = os.open(reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, size)
-            except OSError:
+                _reserve(reserve, size)
+            except OSError:  # less room than it seemed; the next look tries again
+                with suppress(OSError):
+                    reserve.unlink(missing_ok=True)
                 return
-            finally:
-                os.close(descriptor)
         self.used_up = False
 
     def tidy(self, connection: sqlite3.Connection, chain: Chain) -> None:
-        """Lets go what the pressure asks for, in transactions of its own. Returns when it is durable and given back to the disk."""
+        """Lets go what the pressure asks for, in transactions of its own. Returns when it is durable and given back to the disk.
+
+        A disk that has no room even for that is no error: records of what runs may still fit, and the next call tries again.
+        """
+        try:
+            self._let_go(connection, chain)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+                raise
+            self.used_up = True
+
+    def _let_go(self, connection: sqlite3.Connection, chain: Chain) -> None:
         if self.look(connection) < TIDY:
             return
         gone = _in_transaction(connection, chain, lambda: _drop_raw(connection) + prune(connection, chain.epoch, self._keys))
@@ -136,9 +150,27 @@ class Space:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         """Free pages go back to the disk, a piece at a time; then the log is emptied."""
-        while connection.execute("PRAGMA freelist_count").fetchone()[0]:
+        free, before = _free_pages(connection), -1
+        while free and free != before:  # a file that was made without incremental vacuum keeps its pages
             connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+            free, before = _free_pages(connection), free
+        connection.execute("PRAGMA busy_timeout=0")  # while a reader holds the log it stays; records must not wait for a long reader
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+
+
+def _free_pages(connection: sqlite3.Connection) -> int:
+    pages: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Takes bytes of the disk. Raises OSError where there are not that many."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
 
 
 def _in_transaction(connection: sqlite3.Connection, chain: Chain, work: Callable[[], int]) -> int:
@@ -156,7 +188,9 @@ def _in_transaction(connection: sqlite3.Connection, chain: Chain, work: Callable
 
 
 def _drop_raw(connection: sqlite3.Connection) -> int:
-    return connection.execute("DELETE FROM raw WHERE sequence <= ?", (cursor(connection).acked,)).rowcount
+    """Of batches that are acked whole: the others may be sent again, and must be the same bytes."""
+    query = "DELETE FROM raw WHERE sequence <= (SELECT max(last) FROM batch WHERE last <= ?)"
+    return connection.execute(query, (cursor(connection).acked,)).rowcount
 
 
 def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
@@ -177,6 +211,9 @@ def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
     content = orjson.dumps(checkpoint, option=orjson.OPT_SORT_KEYS)
     key = keys.current
     put_meta(connection, checkpoint=content.decode(), checkpoint_key=encode(key.public), checkpoint_sig=encode(key.sign(content)))
+    changes = connection.execute("SELECT body FROM record WHERE type = ? AND sequence <= ? ORDER BY sequence", (KEY, boundary))
+    if told := [orjson.loads(body)["data"] for (body,) in changes]:
+        put_meta(connection, **{FORMER_KEYS: orjson.dumps([*orjson.loads(held.get(FORMER_KEYS, "[]")), *told]).decode()})
     connection.execute("DELETE FROM batch WHERE last < ?", (boundary,))
     connection.execute("DELETE FROM raw WHERE sequence <= ?", (boundary,))
     return connection.execute("DELETE FROM record WHERE sequence <= ?", (boundary,)).rowcount
@@ -192,7 +229,7 @@ def _days_before(server_time: str) -> str:
 def fold_once(connection: sqlite3.Connection, chain: Chain) -> bool:
     """Folds the oldest run of records that never left into one roll-up; says whether there was one worth folding.
 
-    Only usage, and intents none of whose calls is open, are folded; anything else ends the run.
+    Only usage that replaces none, and intents none of whose calls is open, are folded; anything else ends the run.
     """
     begin = cursor(connection).batched
     while rows := _run(connection, begin):
@@ -210,12 +247,12 @@ def fold_once(connection: sqlite3.Connection, chain: Chain) -> bool:
 
 def _run(connection: sqlite3.Connection, begin: int) -> list[Any]:
     """The oldest run of records after `begin` that may be folded, without the last record; it holds usage or is empty."""
-    open_intents = {int(intent.partition(":")[2]) for (intent,) in connection.execute("SELECT intent FROM journal")}
+    open_intents = {int(intent.partition(":")[2] or 0) for (intent,) in connection.execute("SELECT intent FROM journal")}
     (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
     query = "SELECT sequence, type, hash, body FROM record WHERE sequence > ? AND sequence < ? ORDER BY sequence LIMIT ?"
     run: list[Any] = []
     for row in connection.execute(query, (begin, last, FOLDED_MAX)):
-        foldable = row[1] == USAGE or (row[1] == INTENT and row[0] not in open_intents)
+        foldable = (row[1] == USAGE and REPLACES not in row[3]) or (row[1] == INTENT and row[0] not in open_intents)
         if foldable and (not run or row[0] == run[-1][0] + 1):
             run.append(row)
         elif any(held[1] == USAGE for held in run):

@@ -5,13 +5,13 @@
 If one piece of work fails, the others must not: the transaction is taken back and each is done again alone.
 """
 
+import asyncio
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,9 +25,28 @@ class Work(Generic[T]):
     """Something to do on the connection, and whoever waits for it."""
 
     run: Callable[[sqlite3.Connection], T]
-    alone: bool = False
+    alone: bool
     """It begins and ends its transactions itself."""
-    done: Future[T] = field(default_factory=Future)
+    loop: asyncio.AbstractEventLoop
+    done: "asyncio.Future[T]"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a piece of work ended."""
+
+    work: Work[Any]
+    result: Any = None
+    failure: BaseException | None = None
+
+    def tell(self) -> None:
+        """In the loop of whoever waits, if anybody still does."""
+        if self.work.done.cancelled():
+            return
+        if self.failure is None:
+            self.work.done.set_result(self.result)
+        else:
+            self.work.done.set_exception(self.failure)
 
 
 class Writer:
@@ -42,9 +61,10 @@ class Writer:
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, run: Callable[[sqlite3.Connection], T], *, alone: bool = False) -> "Future[T]":
-        """The future is done when the work is durable. After `close` it never is."""
-        work = Work(run, alone)
+    def submit(self, run: Callable[[sqlite3.Connection], T], *, alone: bool = False) -> "asyncio.Future[T]":
+        """The future is done when the work is durable. Whoever stops waiting does not stop the work. Not after `close`."""
+        loop = asyncio.get_running_loop()
+        work = Work(run, alone, loop, loop.create_future())
         self._waiting.put(work)
         return work.done
 
@@ -59,48 +79,38 @@ class Writer:
         self._connection.close()
 
     def _serve(self) -> None:
-        left: Work[Any] | None = None
-        while True:
-            first = left or self._waiting.get()
-            left = None
-            if first is None:
-                return
-            together = [first]
-            while not first.alone and len(together) < TOGETHER_MAX and not self._waiting.empty():
-                following = self._waiting.get()
-                if following is None or following.alone:
-                    left = following
-                    if following is None:
-                        self._waiting.put(None)
-                    break
-                together.append(following)
-            self._do([work for work in together if work.done.set_running_or_notify_cancel()])
+        ended = False
+        while not ended:
+            taken = [self._waiting.get()]
+            while len(taken) < TOGETHER_MAX and not self._waiting.empty():
+                taken.append(self._waiting.get())
+            ended = None in taken
+            together: list[Work[Any]] = []
+            for work in filter(None, taken):
+                if work.alone:
+                    self._do(together)
+                    self._do([work])
+                    together = []
+                else:
+                    together.append(work)
+            self._do(together)
 
     def _do(self, together: list[Work[Any]]) -> None:
-        if not together:
-            return
+        """Does all of it and tells everyone, each loop once."""
+        if together:
+            done = self._done(together)
+            for loop in {work.loop for work in together}:
+                with suppress(RuntimeError):  # whoever waited is gone together with their loop
+                    loop.call_soon_threadsafe(_tell, [one for one in done if one.work.loop is loop])
+
+    def _done(self, together: list[Work[Any]]) -> list[Done]:
         try:
-            results = self._alone(together[0]) if together[0].alone else self._committed(together)
-        except BaseException as error:  # noqa: BLE001  whatever it is, whoever waits must hear of it
+            results = [together[0].run(self._connection)] if together[0].alone else self._committed(together)
+        except BaseException as failure:  # noqa: BLE001  whatever it is, whoever waits must hear of it
             if len(together) == 1:
-                together[0].done.set_exception(error)
-            else:
-                for work in together:
-                    self._do_again(work)
-            return
-        for work, result in zip(together, results, strict=True):
-            work.done.set_result(result)
-
-    def _do_again(self, work: Work[Any]) -> None:
-        try:
-            (result,) = self._committed([work])
-        except BaseException as error:  # noqa: BLE001  the same
-            work.done.set_exception(error)
-        else:
-            work.done.set_result(result)
-
-    def _alone(self, work: Work[Any]) -> list[Any]:
-        return [work.run(self._connection)]
+                return [Done(together[0], failure=failure)]
+            return [done for work in together for done in self._done([work])]
+        return [Done(work, result) for work, result in zip(together, results, strict=True)]
 
     def _committed(self, together: list[Work[Any]]) -> list[Any]:
         self._begin()
@@ -115,3 +125,8 @@ class Writer:
             self._undo()
             raise
         return results
+
+
+def _tell(done: list[Done]) -> None:
+    for one in done:
+        one.tell()

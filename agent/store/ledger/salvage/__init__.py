@@ -6,28 +6,51 @@ if the chain vouches for it: it follows from the record before, or the record af
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from agent.contract.record import type_name
+from agent.contract.signing import decode, verify
+from agent.errors import VoxmeterError
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
 from agent.ports import Appended, Entry, OpenCall
-from agent.store.db import DAMAGE, create, meta, open_reader, put_meta
+from agent.store.db import DAMAGE, check_header, create, meta, put_meta
 from agent.store.ledger import backlog, journal
 from agent.store.ledger.chain import ADVANCE
-from agent.store.ledger.salvage.carve import FOUND, carved, offer
-from agent.store.ledger.salvage.sift import Hole, sift
+from agent.store.ledger.salvage.carve import FOUND, carved, named, offer, place_of
+from agent.store.ledger.salvage.sift import Hole, Sifted, sift
+
+T = TypeVar("T")
 
 ROLLUP, USAGE, INTENT = type_name("rollup"), type_name("usage"), type_name("intent")
 
 SKIPS_MAX = 1_024
-"""The furthest jump over sequences SQLite can't read; what lies between is left to carving."""
+"""The furthest jump over sequences SQLite can't read, and how many may follow each other; what lies beyond is left to carving."""
+
+LOST_AT_ONCE_MAX = 100
+"""How far beyond the last good record a lost one is believed that only one place names: a page holds tens; more is a damaged number."""
+
+UNREADABLE = (*DAMAGE, ValueError, KeyError, TypeError, AttributeError)
+"""What reading values of a damaged file can raise."""
+
+SALVAGED = "salvaged"
+"""In a salvaged ledger's `meta`: the name of the damaged file it was made of."""
+
+CHECKPOINT = ("checkpoint", "checkpoint_key", "checkpoint_sig")
+
+BESIDE = {
+    "raw": "sequence, sha256, body",
+    "anchor": "bootid, boottimems, time, quality",
+    "deadletter": "sequence, code, body",
+    "batch": "last, first, hash, odometer, anchors, batch_id, acked_at",
+}
+"""Tables whose rows go along as far as they can be read, with their columns."""
 
 Known = Mapping[str, tuple[int, bytes]]
 """By epoch, a record that is known from elsewhere to have existed: its sequence and hash."""
@@ -48,64 +71,72 @@ class Salvaged:
 
 def salvage(damaged: Path, known: Known) -> Salvaged | None:
     """Makes a whole ledger of what a damaged one and its log still hold; None where they hold no record at all."""
-    held = _read(damaged, meta) or {}
+    held = {name: value for name, value in (_read(damaged, meta) or {}).items() if isinstance(name, str) and isinstance(value, str)}
     part = damaged.with_name(damaged.name + ".part")
     told: dict[str, Any] = {}
 
     def fill(connection: sqlite3.Connection) -> None:
         connection.execute(FOUND)
-        complete = _copy(damaged, connection)
-        if not complete:
-            for one in carved(damaged):
-                offer(connection, *one)
-        epoch = held.get("epoch") or _named_by_most(connection)
-        base = _base(held, epoch, known)
-        at_least = max(known.get(epoch, (0, b""))[0], int(held.get("batched", "0")))
-        told.update(epoch=epoch, holes=sift(connection, epoch, base, at_least))
-        told["records"] = connection.execute("SELECT count(*) FROM record").fetchone()[0]
+        _copy(damaged, connection)
+        for one in carved(damaged):
+            offer(connection, *one)
+        epoch = _named_by_most(connection) or held.get("epoch", "")
+        checkpoint = _checkpoint(held, epoch)
+        sifted = sift(connection, epoch, _base(checkpoint))
         connection.execute("DROP TABLE found")
-        put_meta(connection, **(held | {"epoch": epoch, "salvaged": "1"}))
-        _sum_up(connection, held)
-        _keep_batches(damaged, connection, told["holes"])
+        kept = held if checkpoint else {name: value for name, value in held.items() if name not in CHECKPOINT}
+        put_meta(connection, **(kept | {"epoch": epoch, SALVAGED: damaged.name}))
+        totals = _sum_up(connection, checkpoint)
+        end = max(_last_named(damaged, held, epoch, known, sifted.at), sifted.at + _shows_more(damaged, sifted, totals))
+        holes = sifted.holes if end == sifted.at else (*sifted.holes, Hole(sifted.at + 1, end, sifted.head))
+        _keep_beside(damaged, connection, holes)
+        told.update(epoch=epoch, holes=holes, records=connection.execute("SELECT count(*) FROM record").fetchone()[0])
 
     create(part, fill)
     if not told["records"]:
         part.unlink()
         return None
-    return Salvaged(told["epoch"], part, told["records"], tuple(told["holes"]), tuple(_left(damaged, part)))
+    return Salvaged(told["epoch"], part, told["records"], told["holes"], tuple(_left(damaged, part)))
 
 
-def _read(path: Path, query: Any) -> Any:
+def _connect(damaged: Path) -> sqlite3.Connection:
+    check_header(damaged)
+    return sqlite3.connect(damaged.resolve().as_uri() + "?mode=ro", uri=True)
+
+
+def _read(path: Path, query: Callable[[sqlite3.Connection], T]) -> T | None:
     """What a query gives; None where the file does not let it."""
     try:
-        with closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as connection:
+        with closing(_connect(path)) as connection:
             return query(connection)
-    except DAMAGE:
+    except (*UNREADABLE, OSError):
         return None
 
 
-def _copy(damaged: Path, into: sqlite3.Connection) -> bool:
-    """Copies the rows SQLite can read; says whether they are all."""
+def _copy(damaged: Path, into: sqlite3.Connection) -> None:
+    """Copies the rows SQLite can read."""
     try:
-        connection = sqlite3.connect(damaged.resolve().as_uri() + "?mode=ro", uri=True)
-    except sqlite3.Error:
-        return False
+        connection = _connect(damaged)
+    except (*DAMAGE, OSError):
+        return
     with closing(connection):
-        try:
-            (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
-            whole = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok" and not _log(damaged).exists()
-        except DAMAGE:
-            last, whole = None, False
-        at, skip = 0, 1
-        while last is not None and at < last:
+        at, skip, skips = 0, 1, 0
+        while skips < SKIPS_MAX:
             try:
                 for row in connection.execute("SELECT sequence, type, hash, body FROM record WHERE sequence > ? ORDER BY sequence", (at,)):
+                    _check_rising(at, row[0])
                     into.execute("INSERT OR IGNORE INTO record (sequence, type, hash, body) VALUES (?, ?, ?, ?)", row)
-                    at, skip = row[0], 1
-                break
+                    at, skip, skips = row[0], 1, 0
             except DAMAGE:
-                at, skip, whole = at + skip, min(skip * 2, SKIPS_MAX), False
-    return whole
+                at, skip, skips = at + skip, min(skip * 2, SKIPS_MAX), skips + 1
+            else:
+                return
+
+
+def _check_rising(before: int, sequence: int) -> None:
+    """Pages that point at each other in a circle would be read for ever."""
+    if sequence <= before:
+        raise sqlite3.DatabaseError("the pages of the records go round in a circle")
 
 
 def _named_by_most(connection: sqlite3.Connection) -> str:
@@ -118,35 +149,80 @@ def _named_by_most(connection: sqlite3.Connection) -> str:
     return names.most_common(1)[0][0] if names else ""
 
 
-def _base(held: Mapping[str, str], epoch: str, known: Known) -> tuple[int, bytes] | None:
+def _checkpoint(held: Mapping[str, str], epoch: str) -> dict[str, Any]:
+    """Where what was pruned ended, if it is still what was signed; else nothing."""
+    try:
+        content, signature = held["checkpoint"].encode(), decode(held["checkpoint_sig"])
+        told = orjson.loads(content)
+        if told["epoch"] == epoch and verify(decode(held["checkpoint_key"]), content, signature):
+            return dict(told)
+    except (*UNREADABLE, VoxmeterError):
+        pass
+    return {}
+
+
+def _base(checkpoint: Mapping[str, Any]) -> tuple[int, bytes] | None:
     """The record before the first that can be there: what was pruned is not missing."""
-    with suppress(ValueError, KeyError, TypeError):
-        checkpoint = orjson.loads(held["checkpoint"])
-        return int(checkpoint["sequence"]), bytes.fromhex(checkpoint["hash"])
-    return None if held else known.get(epoch)
+    return (int(checkpoint["sequence"]), bytes.fromhex(checkpoint["hash"])) if checkpoint else None
 
 
-def _sum_up(connection: sqlite3.Connection, held: Mapping[str, str]) -> None:
-    """The odometer of what is there."""
+def _sum_up(connection: sqlite3.Connection, checkpoint: Mapping[str, Any]) -> Counter[backlog.Place]:
+    """Puts down, and returns, the odometer of what is there."""
     totals: Counter[backlog.Place] = Counter()
-    with suppress(ValueError, KeyError, TypeError):
-        totals.update(backlog.totals_of(orjson.dumps(orjson.loads(held["checkpoint"])["odometer"]).decode()))
+    if checkpoint:
+        totals.update(backlog.totals_of(orjson.dumps(checkpoint["odometer"]).decode()))
     for type_, body in connection.execute("SELECT type, body FROM record WHERE type IN (?, ?)", (USAGE, ROLLUP)):
         told = orjson.loads(body)["data"]
-        totals.update(odometer_of_data(told) if type_ == USAGE else odometer_of_totals(told["totals"]))
+        if type_ == USAGE:
+            totals.update(odometer_of_data(told))
+        elif told["last"] > checkpoint.get("sequence", 0):
+            totals.update(odometer_of_totals(told["totals"]))
     connection.executemany(ADVANCE, [(*place, quantity) for place, quantity in totals.items()])
+    return totals
 
 
-def _keep_batches(damaged: Path, connection: sqlite3.Connection, holes: list[Hole]) -> None:
-    """Batches before the first hole can still be sent again as they were."""
-    end = holes[0].first if holes else 1 << 62
-    rows = _read(damaged, lambda old: old.execute("SELECT * FROM batch WHERE last < ?", (end,)).fetchall()) or []
-    connection.executemany("INSERT OR IGNORE INTO batch VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+def _last_named(damaged: Path, held: Mapping[str, str], epoch: str, known: Known, at: int) -> int:
+    """The highest sequence that two places name, or one and not far beyond `at`: what once was there though its record is gone."""
+    places = named(damaged, epoch)
+    beyond = "SELECT sequence, body FROM record WHERE sequence > ?"
+    rows = _read(damaged, lambda old: [row[:1] for row in old.execute(beyond, (at,)) if place_of(row[1])[0] in (0, row[0])])
+    batches = _read(damaged, lambda old: old.execute("SELECT last FROM batch").fetchall())
+    calls = _read(damaged, lambda old: [(intent.sequence,) for _, intent in journal.left(old) if intent.epoch == epoch])
+    for (sequence,) in (*(rows or ()), *(batches or ()), *(calls or ())):
+        if isinstance(sequence, int):
+            places[sequence] += 1
+    with suppress(ValueError):
+        places[int(held.get("batched", "0"))] += 1
+    sure = max((sequence for sequence, count in places.items() if count > 1), default=0)
+    sure = max(sure, known.get(epoch, (0, b""))[0], at)
+    return max(sure, *(sequence for sequence in (0, *places) if sequence <= sure + LOST_AT_ONCE_MAX))
+
+
+def _shows_more(damaged: Path, sifted: Sifted, totals: Counter[backlog.Place]) -> int:
+    """1 if the old odometer shows more than all that is there and no hole explains it: then the last record is gone, or more."""
+    query = "SELECT stage, model, placement, class, quantity FROM odometer"
+    shown = _read(damaged, lambda old: {tuple(row[:4]): row[4] for row in old.execute(query)}) or {}
+    more = any(isinstance(quantity, int) and quantity > totals[place] for place, quantity in shown.items())
+    return int(more and not sifted.holes)
+
+
+def _keep_beside(damaged: Path, connection: sqlite3.Connection, holes: tuple[Hole, ...]) -> None:
+    """What stands beside the records. Of the batches, those before the first hole: they can still be sent again as they were."""
+    for table, columns in BESIDE.items():
+        query = f"SELECT {columns} FROM {table}"  # noqa: S608  our own names
+        for row in _read(damaged, lambda old, query=query: old.execute(query).fetchall()) or ():  # type: ignore[misc]
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608  our own names
+    (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
+    end = holes[0].first if holes else (last or 0) + 1
+    connection.execute("DELETE FROM batch WHERE last >= ? OR typeof(last) <> 'integer'", (end,))
+    connection.execute("DELETE FROM raw WHERE sequence NOT IN (SELECT sequence FROM record)")
 
 
 def _left(damaged: Path, part: Path) -> Iterator[tuple[Entry, Appended]]:
     """Open calls without a final record. Where the journal can't be read: those of the last intent, whose figures nobody knows."""
-    with closing(open_reader(part)) as connection:
+    immutable = part.resolve().as_uri() + "?mode=ro&immutable=1"  # so that reading leaves no log beside it
+    with closing(sqlite3.connect(immutable, uri=True)) as connection:
         left = _read(damaged, journal.left)
         if left is None:
             left = _of_last_intent(connection)
@@ -167,7 +243,3 @@ def _of_last_intent(connection: sqlite3.Connection) -> list[tuple[Entry, Appende
     kept = ("stage", "engine", "model", "placement", "attempt")
     calls = [OpenCall(told["turn_id"], told["session_id"], **{name: call[name] for name in kept}) for call in told["calls"]]
     return [(Entry(call, "started"), intent) for call in calls]
-
-
-def _log(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")

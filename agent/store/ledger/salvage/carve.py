@@ -3,31 +3,45 @@
 import mmap
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
-CARVED = re.compile(rb'(.{32})(\{"bootid":"[0-9a-f]{32}".{1,8192}?"type":"voxmeter\.[a-z]+\.v\d+"\})', re.DOTALL)
-"""The end of a row of table record as SQLite lays it out: 32 bytes of hash, body. None is longer than a record may be."""
+from agent.contract.canonical import BODY_BYTES_MAX
 
-FOUND = "CREATE TABLE found (sequence INTEGER, type TEXT, hash BLOB, body BLOB, PRIMARY KEY (sequence, hash, body))"
+BEGIN = re.compile(rb'\{"bootid":"[0-9a-f]{32}"')
+"""How a body begins. In a row of table record SQLite puts the hash right before it."""
+
+END = re.compile(rb'"type":"voxmeter\.[a-z]+\.v\d+"\}')
+
+HASH_BYTES = 32
+
+ID = re.compile(rb'"id":"([0-9a-f]{32}):(\d{20})"')
+PLACED = re.compile(rb'"sequence":"(\d{20})","source":"urn:voxmeter:[^"]{1,500}:([0-9a-f]{32})"')
+"""The two places of a body that say which record it is."""
+
+ASKED_MAX = 9
+"""Bodies that are asked which epoch they are of: one or two may be damaged."""
+
+FOUND = "CREATE TABLE found (sequence INTEGER, type TEXT, hash BLOB, body BLOB, UNIQUE (sequence, hash, body))"
 """What was carved and is not among the rows that SQLite read."""
-
-FRAME_HEADER = 24
-LOG_HEADER = 32
 
 
 def carved(damaged: Path) -> Iterator[tuple[int, str, bytes, bytes]]:
     """Rows (sequence, type, hash, body) that look whole, from the file and from its log, stale ones among them."""
-    for path in (damaged, damaged.with_name(damaged.name + "-wal")):
-        if path.exists() and path.stat().st_size:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                for match in CARVED.finditer(content):
-                    hash_, body = match.groups()
-                    sequence, type_ = _place(body)
-                    if sequence:
-                        yield sequence, type_, hash_, body
+    for content in _contents(damaged):
+        for begin in BEGIN.finditer(content):
+            at = begin.start()
+            end = END.search(content, at, at + BODY_BYTES_MAX)
+            if end and at >= HASH_BYTES:
+                body = content[at : end.end()]
+                sequence, type_ = place_of(body)
+                if sequence:
+                    yield sequence, type_, content[at - HASH_BYTES : at], body
 
 
 def offer(connection: sqlite3.Connection, sequence: int, type_: str, hash_: bytes, body: bytes) -> None:
@@ -37,27 +51,42 @@ def offer(connection: sqlite3.Connection, sequence: int, type_: str, hash_: byte
         connection.execute("INSERT OR IGNORE INTO found (sequence, type, hash, body) VALUES (?, ?, ?, ?)", (sequence, type_, hash_, body))
 
 
-def _place(body: bytes) -> tuple[int, str]:
+def named(damaged: Path, epoch: str) -> Counter[int]:
+    """Sequences of an epoch that any piece of a body in the file or its log names, with how many of a body's two places do."""
+    by_id: set[int] = set()
+    by_place: set[int] = set()
+    for content in _contents(damaged):
+        by_id.update(int(match[2]) for match in ID.finditer(content) if match[1] == epoch.encode())
+        by_place.update(int(match[1]) for match in PLACED.finditer(content) if match[2] == epoch.encode())
+    return Counter((*by_id, *by_place))
+
+
+def epoch_in(damaged: Path) -> str:
+    """The epoch that the first bodies in a file, else in its log, are of; nothing if there is none."""
+    for content in _contents(damaged):
+        names = Counter(match[1] for match in islice(ID.finditer(content), ASKED_MAX))
+        if names:
+            return names.most_common(1)[0][0].decode()
+    return ""
+
+
+def _contents(damaged: Path) -> Iterator[mmap.mmap]:
+    for path in (damaged, damaged.with_name(damaged.name + "-wal")):
+        if path.is_file() and path.stat().st_size:
+            with _mapped(path) as content:
+                yield content
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield content
+
+
+def place_of(body: bytes) -> tuple[int, str]:
     """Its sequence and type; 0 for what is no record of ours."""
     try:
         told = orjson.loads(body)
         return (int(told["sequence"]), str(told["type"])) if told["id"].endswith(told["sequence"]) else (0, "")
     except (ValueError, KeyError, TypeError, AttributeError):
         return 0, ""
-
-
-def log_is_cut_inside(log: bytes, frames_read: int) -> bool:
-    """Whether a log goes on after the frame at which SQLite stopped reading it, with what only later commits can have written.
-
-    At a power cut one transaction is under way, so after the first bad frame there is at most one commit. Two mean that a frame
-    which was on the disk has changed. `frames_read`: what `PRAGMA wal_checkpoint` says the log holds. Format: sqlite.org/fileformat2.
-    """
-    if len(log) < LOG_HEADER:
-        return False
-    page_size = int.from_bytes(log[8:12], "big")
-    salts = log[16:24]
-    commits = 0
-    for at in range(LOG_HEADER + frames_read * (page_size + FRAME_HEADER), len(log) - FRAME_HEADER, page_size + FRAME_HEADER):
-        if log[at + 8 : at + 16] == salts and log[at + 4 : at + 8] != bytes(4):
-            commits += 1
-    return commits >= 2

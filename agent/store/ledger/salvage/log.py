@@ -1,0 +1,59 @@
+"""Tells a log that a power cut tore at its end from one that was changed in the middle. Format: sqlite.org/fileformat2."""
+
+from collections import Counter
+from pathlib import Path
+
+LOG_HEADER = 32
+
+FRAME_HEADER = 24
+
+Frame = tuple[int, int, bytes]
+"""(number of its page, pages in the file if it ends a transaction else 0, its salts)."""
+
+
+def is_cut_inside(log: bytes, frames_read: int, page_size: int, path: Path) -> bool:
+    """Whether a log goes on after the frame at which SQLite stopped reading it, with what only later commits can have written.
+
+    At a power cut one transaction is under way, so after the first bad frame there is at most one commit. Two mean that a frame
+    which was on the disk has changed. `frames_read`: what `PRAGMA wal_checkpoint` says the log holds. `path`: the file it belongs to.
+    """
+    frames = _frames(log, page_size)
+    if _transactions([frame for frame in frames[frames_read:] if _near(frame[2], log[16:24])]) >= 2:
+        return True
+    # Where not even the first frame was read, the head of the log may be what has changed. What is left of an earlier round looks
+    # the same, but that is in the file by now.
+    return frames_read == 0 and any(_is_news(log, frames, page_size, salts, path) for _, _, salts in frames[:2])
+
+
+def _near(one: bytes, other: bytes) -> bool:
+    """Whether salts are the same but for a changed byte. Those of an earlier round differ in five."""
+    return sum(left != right for left, right in zip(one, other, strict=False)) <= 1
+
+
+def _transactions(frames: list[Frame]) -> int:
+    """How many there are at least: each ends with a commit, and none writes a page twice."""
+    pages = [page for page, _, _ in frames]
+    return max(sum(commit > 0 for _, commit, _ in frames), max(Counter(pages).values(), default=0))
+
+
+def _frames(log: bytes, page_size: int) -> list[Frame]:
+    step = page_size + FRAME_HEADER
+    starts = range(LOG_HEADER, len(log) - step + 1, step)
+    number = int.from_bytes
+    return [(number(log[at : at + 4], "big"), number(log[at + 4 : at + 8], "big"), log[at + 8 : at + 16]) for at in starts]
+
+
+def _is_news(log: bytes, frames: list[Frame], page_size: int, salts: bytes, path: Path) -> bool:
+    """Whether two commits or more of one round of the log left pages that are not in the file."""
+    commits = [place for place, frame in enumerate(frames) if frame[1] and frame[2] == salts]
+    if not commits or _transactions([frame for frame in frames if frame[2] == salts]) < 2:
+        return False
+    last = {frame[0]: place for place, frame in enumerate(frames[: commits[-1] + 1]) if frame[2] == salts}
+    pages = frames[commits[-1]][1]
+    with path.open("rb") as file:
+        for page, place in last.items():
+            file.seek((page - 1) * page_size)
+            begin = LOG_HEADER + place * (page_size + FRAME_HEADER) + FRAME_HEADER
+            if 0 < page <= pages and file.read(page_size) != log[begin : begin + page_size]:
+                return True
+    return False
