@@ -7,8 +7,8 @@ epoch, and only what neither helps is raised.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,8 +44,7 @@ class SqliteLedger:
         """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy, LedgerDamaged or BadInput."""
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._state, self._robot, self._clock = state, robot, clock
-        self._ours: dict[Key, tuple[Entry, Appended | None]] = {}
-        self._ended: set[Key] = set()
+        self._ours: set[Key] = set()
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
         self._lock = Lock(state)
@@ -86,7 +85,7 @@ class SqliteLedger:
 
     async def left_open(self) -> list[tuple[Entry, Appended]]:
         """See the port."""
-        return [(entry, intent) for entry, intent in await self._do(journal.left) if not self._is_ours(entry)]
+        return [(entry, intent) for entry, intent in await self._do(journal.left) if _key(entry) not in self._ours]
 
     async def salvage(self, settle: Settle) -> int:
         """Brings back what damaged ledgers beside this one still hold; declares what they don't. Returns how many were treated.
@@ -95,8 +94,9 @@ class SqliteLedger:
         """
         waiting = epochs.damaged(self._state)
         for damaged in waiting:
+            ours = set(self._ours)  # before looking: what ends meanwhile is ended by us
             found = await asyncio.to_thread(declare.found, self._state, damaged)
-            left = [(entry, intent) for entry, intent in found.left if not self._is_ours(entry)] if found else []
+            left = [(entry, intent) for entry, intent in found.left if _key(entry) not in ours] if found else []
             await self._declare(damaged.name, [ready(draft) for draft in (*declare.gaps(found), *settle(left))])
             await asyncio.to_thread(declare.keep, self._state, damaged, found)
         return len(waiting)
@@ -119,15 +119,12 @@ class SqliteLedger:
 
         def change(old: sqlite3.Connection) -> str:
             known = epochs.odometer_of(old)
+            left = [] if damaged else journal.left(old)  # of a damaged one they are left to its salvage
             with suppress(sqlite3.Error):
                 old.close()
-            after = opening.Ended(self._chain.epoch, reason, known, follows)
+            after = opening.Ended(self._chain.epoch, reason, known, follows, left)
             opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
             connection, self._chain = opening.opened(self._state, self._robot, self._clock)
-            connection.execute("BEGIN IMMEDIATE")
-            for entry, intent in self._ours.values():
-                journal.carry(connection, entry, intent)
-            connection.execute("COMMIT")
             self._writer.replace(connection)
             return self._chain.epoch
 
@@ -144,14 +141,15 @@ class SqliteLedger:
     async def take(self, ack: Ack, *, mark: bool = False) -> Standing:
         """Moves the cursor as far as the backend and this ledger agree; the side file follows. Only a mark moves it back.
 
+        Raises LedgerFull or LedgerDamaged where the disk refuses; the ack may then be given again.
+
         An ack of another epoch moves nothing here. What to do about `ahead` and `different` is the caller's: `begin_epoch`.
         """
         if ack.epoch != self._chain.epoch:
             return "agreed"
         standing, told = await self._do(lambda connection: backlog.take(connection, ack, mark=mark))
         if told:
-            with suppress(OSError):  # a full disk: the cursor has moved all the same, and the next ack writes it again
-                await self._alone(lambda _: side.write(self._state, told))
+            await self._alone(lambda _: side.write(self._state, told))
         return standing
 
     async def tidy(self) -> None:
@@ -168,11 +166,11 @@ class SqliteLedger:
         def write(connection: sqlite3.Connection) -> list[Appended]:
             appended = self._chain.put(connection, drafts)
             intents = [one for one, draft in zip(appended, drafts, strict=True) if draft.draft.type == "intent"]
-            self._note(entries, intents[-1] if intents else None)
+            self._note(entries)
             journal.write(connection, entries, intents[-1] if intents else None)
             return appended
 
-        done = await self._do(write)
+        done = await self._writer.submit(write)
         self._appends += 1
         if self._appends % LOOK_EVERY == 0:
             self._looking = asyncio.create_task(self._look())
@@ -190,27 +188,36 @@ class SqliteLedger:
         except sqlite3.Error as error:
             raise _said(error) from error
 
-    def _note(self, entries: Sequence[Entry], intent: Appended | None) -> None:
-        """Remembers which calls are this process's own, so that no salvage settles one that is under way, or that has ended since."""
+    def _note(self, entries: Sequence[Entry]) -> None:
+        """Remembers which calls are this process's own, so that no salvage settles one that is under way."""
         for entry in entries:
-            key = _key(entry)
-            if entry.state != "settled":
-                self._ours[key] = (entry, intent or self._ours.get(key, (entry, None))[1])
-            elif self._ours.pop(key, None) and epochs.damaged(self._state):
-                self._ended.add(key)
-
-    def _is_ours(self, entry: Entry) -> bool:
-        return _key(entry) in self._ours or _key(entry) in self._ended
+            if entry.state == "settled":
+                self._ours.discard(_key(entry))
+            else:
+                self._ours.add(_key(entry))
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer.submit(work)
+        with _plainly():
+            return await self._writer.submit(work)
 
     async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer.submit(work, alone=True)
+        with _plainly():
+            return await self._writer.submit(work, alone=True)
 
 
 def _key(entry: Entry) -> Key:
     return entry.call.turn_id, entry.call.stage, entry.call.attempt
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Says what a refusing disk means. Raises LedgerFull or LedgerDamaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _said(error) from error
+    except OSError as error:
+        raise LedgerDamaged(f"{error.filename or 'the ledger'}: {error.strerror}", "check space and rights of the state folder") from error
 
 
 def _said(error: sqlite3.Error) -> LedgerFull | LedgerDamaged:

@@ -22,6 +22,7 @@ from agent.store.verify import verify_books
 from tests.store.ledger.world import (
     LOG_FILE,
     World,
+    Wrote,
     begin,
     bodies_in,
     call,
@@ -30,12 +31,14 @@ from tests.store.ledger.world import (
     filled,
     flip,
     gaps,
+    intent,
     keeper,
     killed,
     opened,
     recovered,
     started,
     told_in,
+    turn,
     usage,
 )
 
@@ -84,7 +87,8 @@ def test_a_changed_byte_in_any_page_is_harmless_mended_or_declared(world: World,
     print("seed", SEED)  # noqa: T201  pytest shows it where a test fails
     pages = range(0, (world.sound / LEDGER_FILE).stat().st_size, PAGE_BYTES)
     places = [*range(16, 100, 3), *(page + chance.randrange(PAGE_BYTES) for page in pages for _ in range(FLIPS)), *pages]
-    declared = after_flips(world, tmp_path, world.sound / LEDGER_FILE, [(at, 1 << chance.randrange(8)) for at in places])
+    flips = [(18, 4), (19, 4), *((at, 1 << chance.randrange(8)) for at in places)]  # the first two: a file nobody may write, or read
+    declared = after_flips(world, tmp_path, world.sound / LEDGER_FILE, flips)
     assert declared, "no flip hit a record: then this proves nothing"
 
 
@@ -199,6 +203,7 @@ def test_a_salvage_that_was_stopped_is_done_again_and_declares_nothing_twice(wor
     started(state, SimulatedClock(seed=6))
     now = check_nothing_lost(state, world.wrote)
     assert len(gaps(now)) == 1
+    assert [path.name for path in state.glob(f"ledger-{world.wrote.epoch}*.db")] == [f"ledger-{world.wrote.epoch}.db"]
     assert sorted(one["turn_id"] for one in told_in(now, "usage") if one["outcome"] == "cut_off") == ["open-1", "open-2"]
 
 
@@ -224,3 +229,37 @@ def test_a_record_of_a_transaction_that_never_ended_does_not_take_the_place_of_o
     started(state, SimulatedClock(seed=5))
     now = check_nothing_lost(state, world.wrote)
     assert [gap["first"] for gap in gaps(now)] == [last]
+
+
+def test_a_log_whose_head_is_gone_is_salvaged(world: World, tmp_path: Path) -> None:
+    state = killed(world.killed, tmp_path / "state")
+    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER) + (state / LOG_FILE).read_bytes()[LOG_HEADER:])
+    started(state, SimulatedClock(seed=5))
+    holes = [(gap["first"], gap["last"]) for gap in gaps(check_nothing_lost(state, world.wrote))]
+    assert holes == [(14, 14)], "the long record is in pieces, all others are whole"
+
+
+def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: World, tmp_path: Path) -> None:
+    """All of it is in the file, and nothing new was written yet."""
+    state = killed(world.killed, tmp_path / "state")
+    connection = sqlite3.connect(state / LEDGER_FILE)
+    connection.execute("SELECT count(*) FROM record").fetchone()
+    log = (state / LOG_FILE).read_bytes()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER) + log[LOG_HEADER:])
+    books = opened(state, SimulatedClock(seed=5))
+    closed(books)
+    assert books.epoch == world.wrote.epoch
+
+
+def test_a_damaged_last_record_that_is_on_no_odometer_is_declared(tmp_path: Path) -> None:
+    books = opened(tmp_path, SimulatedClock(seed=1))
+    turn(books, "t")
+    asyncio.run(books.append([intent(call("last"))]))
+    wrote = Wrote(books.epoch, bodies_in(tmp_path), 1)
+    closed(books)
+    damage_last(tmp_path)
+    started(tmp_path, SimulatedClock(seed=5))
+    (gap,) = gaps(check_nothing_lost(tmp_path, wrote))
+    assert gap["first"] == gap["last"] == 4
