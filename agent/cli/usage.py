@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, o
 from agent.errors import BadInput
 from agent.metering import report
 from agent.metering.report import export_csv
+from agent.metering.when import When
 from agent.store.reading import LedgerReader
 from agent.store.state import state_folder
 from agent.store.verify import verify_books
@@ -34,7 +34,7 @@ def list_(
     if as_json:
         _write_bodies(reader, type_)
     else:
-        out(False, None, lambda console: _show_records(console, reader.bodies(type_)))
+        out(False, None, lambda console: _show_records(console, _of_type(reader.timed(), type_)))
 
 
 @app.command()
@@ -87,9 +87,11 @@ def export(
     try:
         with file.open("w", encoding="utf-8", newline="") if file else nullcontext(sys.stdout) as stream:
             if as_csv:
-                export_csv(reader.records(), stream)
+                export_csv(reader.timed(), stream)
             else:
                 stream.writelines(body.decode("utf-8", "backslashreplace") + "\n" for body in reader.bodies())
+    except BrokenPipeError:
+        raise  # whoever reads our output has seen enough
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}", "name a file in a folder you can write to") from error
 
@@ -102,14 +104,28 @@ def _write_bodies(reader: LedgerReader, type_: str | None) -> None:
     sys.stdout.write("\n]\n")
 
 
-def _show_records(console: Console, bodies: Iterable[bytes]) -> None:
+def _show_records(console: Console, timed: Iterable[tuple[dict[str, Any], When]]) -> None:
     table = grid(right("sequence"), "type", "stage", "turn", "outcome", right("billed"), right("amount"), "when")
-    for record in map(orjson.loads, bodies):
+    for record, when in timed:
         given = record["data"]
-        when = record.get("time") or f"boot {record['bootid'][:8]} + {int(record['boottimems']) / 1000:.1f} s"
         columns = (given.get(key) for key in ("stage", "turn_id", "outcome", "billed_tokens", "amount"))
-        table.add_row(str(int(record["sequence"])), record["type"].split(".")[1], *(cell(column) for column in columns), when)
+        short = record["type"].split(".")[1]
+        table.add_row(str(int(record["sequence"])), short, *(cell(column) for column in columns), _when(record, when))
     console.print(table)
+
+
+def _of_type(timed: Iterable[tuple[dict[str, Any], When]], type_: str | None) -> Iterable[tuple[dict[str, Any], When]]:
+    wanted = type_ if type_ is None or type_.startswith("voxmeter.") else f"voxmeter.{type_}.v1"
+    return ((record, when) for record, when in timed if wanted in (None, record["type"]))
+
+
+def _when(record: dict[str, Any], when: When) -> str:
+    """The time it carries, else the bounds that anchors give, else what the boot clock said."""
+    if "time" in record:
+        return str(record["time"])
+    if when.earliest or when.latest:
+        return f"{report.spoken(when.earliest) or '?'} to {report.spoken(when.latest) or '?'}"
+    return f"boot {record['bootid'][:8]} + {int(record['boottimems']) / 1000:.1f} s"
 
 
 def show_total(console: Console, summed: dict[str, Any]) -> None:

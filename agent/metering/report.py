@@ -1,6 +1,7 @@
 """Sums, explains and tabulates what a ledger holds: pure, from decoded bodies."""
 
 import csv
+import datetime
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +13,7 @@ from agent.metering.ratecard import TOKEN_CLASSES
 from agent.metering.rating import plain, total, trimmed
 from agent.metering.record import FIGURES
 from agent.metering.rollup import USAGE
+from agent.metering.when import When
 
 ROLLUP: Final = type_name("rollup")
 
@@ -27,7 +29,7 @@ FIGURES_OF: Final = {
 }
 """Which figures a roll-up's class is part of: input tokens are those that were computed and those that were cached."""
 
-PLACE: Final = ("type", "id", "subject", "time", "bootid", "boottimems", "clockquality")
+PLACE: Final = ("type", "id", "subject", "time", "earliest", "latest", "bootid", "boottimems", "clockquality")
 CALL: Final = ("turn_id", "session_id", "stage", "attempt", "role", "placement", "engine", "gen_ai.request.model")
 ENDED: Final = ("outcome", "origin", "priority")
 MONEY: Final = ("rate_card", "billed_tokens", "amount", "currency")
@@ -178,15 +180,20 @@ def _says(told: dict[str, Any]) -> str:
     return f"{' + '.join(terms) or 'nothing'} = {told['amount']} {told['currency']} by rate card {told['rate_card']}"
 
 
-def export_csv(records: Iterable[dict[str, Any]], stream: TextIO) -> None:
+def export_csv(records: Iterable[tuple[dict[str, Any], When]], stream: TextIO) -> None:
     """A table for a spreadsheet: a row for each usage record, and for each line of a roll-up, so that amounts add up.
 
-    Figures nobody knows stay empty.
+    Figures nobody knows stay empty. `earliest` and `latest` bound when it was; a record that carries a time has it in `time` as well.
     """
     writer = csv.DictWriter(stream, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for record in records:
-        writer.writerows(_csv_rows(record))
+    for record, when in records:
+        writer.writerows(_csv_rows(record | {"earliest": spoken(when.earliest), "latest": spoken(when.latest)}))
+
+
+def spoken(moment: datetime.datetime | None) -> str:
+    """RFC 3339 in UTC, to the second; nothing where nothing bounds it."""
+    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _csv_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:

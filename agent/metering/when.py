@@ -12,11 +12,11 @@ began. All arithmetic is in integer microseconds.
 
 import bisect
 import datetime
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
 from agent.clock import FLOOR
 
@@ -88,6 +88,17 @@ def resolve(moments: Sequence[Moment], anchors: Iterable[Anchor]) -> list[When]:
     _bound_from_before(boots)
     _bound_from_after(boots)
     return [when for boot in boots for when in boot.told()]
+
+
+def of_records(records: Sequence[Mapping[str, Any]], anchors: Iterable[Anchor]) -> list[When]:
+    """One answer for each decoded record, in ledger order. Records that carry a time are anchors of their boots as well."""
+    timed = (
+        Anchor(record["bootid"], int(record["boottimems"]), datetime.datetime.fromisoformat(record["time"]), record["clockquality"])
+        for record in records
+        if "time" in record
+    )
+    moments = [Moment(record["bootid"], int(record["boottimems"])) for record in records]
+    return resolve(moments, (*anchors, *timed))
 
 
 @dataclass(frozen=True, slots=True)

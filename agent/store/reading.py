@@ -1,5 +1,6 @@
 """Reads the books without owning them: records, totals and odometer of all epochs in one state folder, oldest first."""
 
+import datetime
 import re
 import sqlite3
 from collections import Counter
@@ -15,6 +16,7 @@ from agent.contract.record import RecordType, type_name
 from agent.errors import BadInput, LedgerDamaged
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
+from agent.metering.when import Anchor, When, of_records
 from agent.store.db import DAMAGE, LEDGER_FILE, meta, open_reader
 
 USAGE, ROLLUP = type_name("usage"), type_name("rollup")
@@ -80,6 +82,12 @@ class EpochReader:
         rows = self.rows("SELECT stage, model, placement, class, quantity FROM odometer")
         return Counter({(stage, model, placement, class_): quantity for stage, model, placement, class_, quantity in rows})
 
+    def anchors(self) -> Iterator[Anchor]:
+        """Moments of which both boot time and wall time were known; a ledger of the first version has none."""
+        if any(self.rows("SELECT 1 FROM sqlite_master WHERE name = 'anchor'")):
+            for boot, at, time, quality in self.rows("SELECT bootid, boottimems, time, quality FROM anchor"):
+                yield Anchor(boot, at, datetime.datetime.fromisoformat(time), quality)
+
     def snapshot(self) -> None:
         """What is read from here on is of one moment, whoever writes meanwhile; until `close`."""
         for _ in self.rows("BEGIN"):
@@ -124,6 +132,12 @@ class LedgerReader:
                     raise LedgerDamaged(f"{epoch.path}: a record's body is not JSON", TODO) from error
                 if not wanted or record["type"] in wanted:
                     yield record
+
+    def timed(self) -> Iterator[tuple[dict[str, Any], When]]:
+        """All records, decoded, and when each was, as far as the anchors of all epochs tell. Holds them all at once."""
+        records = list(self.records())
+        anchors = [anchor for epoch in self.epochs for anchor in epoch.anchors()]
+        yield from zip(records, of_records(records, anchors), strict=True)
 
     def odometer(self) -> Counter[Place]:
         """Quantities by (stage, model, placement, class), all epochs together."""

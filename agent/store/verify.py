@@ -160,7 +160,10 @@ class _Walk:
         return None
 
     def _compare(self) -> None:
-        """The sum also tells of records that were cut off at the end, which no chain can."""
+        """The sum also tells of records that were cut off at the end, which no chain can; SQLite, of what is not a record."""
+        for (line,) in self._epoch.rows("PRAGMA quick_check(1)"):
+            if line != "ok":
+                raise Broken(f"its file is damaged: {' '.join(str(line).split())}")
         shown = {place: quantity for place, quantity in self._epoch.odometer().items() if quantity}
         if shown != {place: quantity for place, quantity in self._summed.items() if quantity}:
             raise Broken("the odometer is not the sum of the records: records were removed or it was changed")

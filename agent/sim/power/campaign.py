@@ -34,7 +34,7 @@ SAMPLE = 200
 LIFE_SECONDS_MAX = 120
 
 BROKEN_TOLD_MAX = 10
-"""Of the broken promises, how many are told in full."""
+"""Broken promises that are told in full; a campaign that has found so many ends."""
 
 
 @dataclass(slots=True)
@@ -75,10 +75,13 @@ def lived(seed: int, folder: Path, steps: int = STEPS) -> Trace:
 
 
 def cuts(seed: int, *, images: int, seconds: float, clock: Clock, folder: Path) -> Counts:
-    """Cuts power at every point of life after life until there were so many images, and at random points for so many seconds."""
+    """Cuts power at every point of life after life until there were so many images, and at random points for so many seconds.
+
+    Ends early where it finds BROKEN_TOLD_MAX images with broken promises.
+    """
     counts = Counts(seed)
     until = clock.monotonic() + seconds
-    while counts.images < images or clock.monotonic() < until:
+    while len(counts.broken) < BROKEN_TOLD_MAX and (counts.images < images or clock.monotonic() < until):
         chance = seeded(seed + counts.lives)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             trace = lived(seed + counts.lives, Path(scratch))
@@ -109,6 +112,8 @@ def _cut(trace: Trace, judge: Judge, chance: Random, counts: Counts, points: Ite
             if isinstance(op, Mark):
                 promised.take(op.text)
         at = point + 1
+        if len(counts.broken) >= BROKEN_TOLD_MAX:
+            return
         counts.cut_points += 1
         for lying in (False, False, chance.random() < LYING_SHARE * 3):
             for image in images_at(replay, chance, 1, lying):

@@ -74,6 +74,9 @@ class SqliteLedger:
         prepared = [ready(draft) for draft in drafts]
         try:
             return await self._commit(prepared, journal)
+        except sqlite3.ProgrammingError:  # a change of epoch that the disk refused has left it closed
+            await self._alone(self._reopen)
+            return await self._commit_or_say(prepared, journal)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL and await self._alone(lambda _: self._space.spend_reserve()):
@@ -118,14 +121,14 @@ class SqliteLedger:
         """
 
         def change(old: sqlite3.Connection) -> str:
-            known = epochs.odometer_of(old)
-            left = [] if damaged else journal.left(old)  # of a damaged one they are left to its salvage
+            known, left = epochs.odometer_of(old), _readable(old)
             with suppress(sqlite3.Error):
                 old.close()
-            after = opening.Ended(self._chain.epoch, reason, known, follows, left)
-            opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
-            connection, self._chain = opening.opened(self._state, self._robot, self._clock)
-            self._writer.replace(connection)
+            try:
+                after = opening.Ended(self._chain.epoch, reason, known, follows, left)
+                opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
+            finally:
+                self._reopen(old)
             return self._chain.epoch
 
         return await self._alone(change)
@@ -188,6 +191,11 @@ class SqliteLedger:
         except sqlite3.Error as error:
             raise _said(error) from error
 
+    def _reopen(self, _: sqlite3.Connection) -> None:
+        """Goes on with whichever file is the present one; a disk that refused it may let it now."""
+        connection, self._chain = opening.opened(self._state, self._robot, self._clock)
+        self._writer.replace(connection)
+
     def _note(self, entries: Sequence[Entry]) -> None:
         """Remembers which calls are this process's own, so that no salvage settles one that is under way."""
         for entry in entries:
@@ -203,6 +211,14 @@ class SqliteLedger:
     async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _plainly():
             return await self._writer.submit(work, alone=True)
+
+
+def _readable(old: sqlite3.Connection) -> list[tuple[Entry, Appended]]:
+    """The calls that go on in the next epoch's journal; what a damaged file does not tell is left to its salvage."""
+    try:
+        return journal.left(old)
+    except (*DAMAGE, ValueError, KeyError, TypeError):
+        return []
 
 
 def _key(entry: Entry) -> Key:

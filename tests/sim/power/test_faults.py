@@ -21,7 +21,7 @@ TURNS = 6
 
 
 def fault(kind: str, at: int) -> Faults:
-    return Faults(**{kind: at})  # type: ignore[arg-type]
+    return Faults(**{kind: at})
 
 
 async def live(disk: RecordedDisk, seed: int, faults: Faults) -> list[str]:
