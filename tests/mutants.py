@@ -77,8 +77,8 @@ MUTANTS = [
     Mutant(
         "folder not synced: set-aside log and file",
         "agent/store/ledger/epochs.py",
-        (("rename_durably(log, _log(target))", "log.rename(_log(target))"),),
-        pytest("tests/store/ledger/test_epochs.py"),
+        (("        rename_durably(_log(path), _log(target))", "        _log(path).rename(_log(target))"),),
+        pytest("tests/store/ledger/test_set_aside.py"),
     ),
     Mutant(
         "folder not synced: key made",

@@ -105,12 +105,13 @@ class Child:
 
     def _read(self) -> None:
         """Runs in its own thread until the parent is gone; then nothing is left to do here."""
-        while (frame := receive(self._connection)) is not None:
-            if frame[0] == "cancel":
-                self._cancelled = max(self._cancelled, frame[1])
-            if frame[0] == "open":
-                self._cancelled = max(self._cancelled, frame[1] - 1)
-            self._inbox.put(frame)
+        with contextlib.suppress(ConnectionError):  # a parent that was killed
+            while (frame := receive(self._connection)) is not None:
+                if frame[0] == "cancel":
+                    self._cancelled = max(self._cancelled, frame[1])
+                if frame[0] == "open":
+                    self._cancelled = max(self._cancelled, frame[1] - 1)
+                self._inbox.put(frame)
         os._exit(0)
 
     def _send(self, *frame: Any) -> None:

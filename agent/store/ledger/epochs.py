@@ -87,12 +87,12 @@ def name(state: Path) -> None:
 def set_aside(state: Path, epoch: str, *, damaged: bool) -> Path:
     """Moves the present ledger out of the way. Nobody may have it open for writing. Returns its new path."""
     target = free(state, epoch if EPOCH.fullmatch(epoch) else LOST, ".damaged" if damaged else ".db")
-    _move(state, target)
+    _move(state / LEDGER_FILE, target)
     return target
 
 
-def _move(state: Path, target: Path) -> None:
-    path = state / LEDGER_FILE
+def _move(path: Path, target: Path) -> None:
+    """The log first, each name on the disk before the next."""
     _drop_if_empty(_log(path))
     if _log(path).exists():
         rename_durably(_log(path), _log(target))
@@ -105,15 +105,7 @@ def doubt(state: Path, epoch: str) -> None:
     """Sets the ledgers of an earlier epoch aside as damaged; `damaged` lists them then."""
     for path in aside(state):
         if path.name.startswith(f"ledger-{epoch}."):
-            _move_earlier(path, free(state, epoch, ".damaged"))
-
-
-def _move_earlier(path: Path, target: Path) -> None:
-    _drop_if_empty(_log(path))
-    if _log(path).exists():
-        rename_durably(_log(path), _log(target))
-    if path.exists():
-        rename_durably(path, target)
+            _move(path, free(state, epoch, ".damaged"))
 
 
 def resume(state: Path) -> None:
@@ -121,10 +113,10 @@ def resume(state: Path) -> None:
     for log in state.glob("ledger-*.damaged-wal"):
         target = log.with_name(log.name.removesuffix("-wal"))
         if not target.exists() and (earlier := target.with_suffix(".db")).exists():
-            _move_earlier(earlier, target)
+            _move(earlier, target)
     path, new = state / LEDGER_FILE, state / NEW_FILE
     if path.is_file() and (interrupted := _interrupted(state)):
-        _move(state, interrupted)
+        _move(path, interrupted)
     if path.exists():
         new.unlink(missing_ok=True)
         return
