@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from agent.dialog.pipeline import Manner, Pipeline, Play, Stages
 from agent.dialog.telling import told
 from agent.engines import ENGINES
 from agent.engines.host import Hosted, start
-from agent.errors import BadInput, BadProfile, LedgerFull
+from agent.errors import BadInput, BadProfile, BadRateCard, LedgerFull, VoxmeterError
 from agent.metering import cards, tokens
 from agent.metering.cards import Cards
 from agent.metering.ratecard import RateCard
@@ -36,6 +37,9 @@ from agent.weights.catalog import Catalog, Model
 
 QUESTION_TOKENS_MIN = 64
 """Room for a question of about forty words; a robot that can't take one is misconfigured."""
+
+TIDIES_MAX = 20
+"""Each makes only a few roll-ups."""
 
 OpenLedger = Callable[[Profile, Path, Clock], SqliteLedger]
 
@@ -115,7 +119,8 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock, open
         names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
         books = Books(ledger, versions, profile.billing.time_zone, names, clock)
         await books.recover()
-        stack.push_async_callback(_stopped, asyncio.create_task(ledger.salvage(books.cut_off)))
+        await _made_room(ledger)
+        stack.push_async_callback(_stopped, asyncio.create_task(_salvaging(ledger, books)))
         words = Words(state, clock) if profile.words.keep else None
         if words is not None:
             stack.callback(words.close)
@@ -130,6 +135,23 @@ def ledger_of(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
     robot = Identity(profile.device.tenant, profile.device.id, profile.billing.account)
     quota, free, reserve = (size * MEBIBYTE for size in (profile.ledger.quota_mb, profile.ledger.free_mb_min, profile.ledger.reserve_mb))
     return SqliteLedger(state, robot, clock, Limits(quota, free, reserve))
+
+
+async def _made_room(ledger: SqliteLedger) -> None:
+    """A robot that is only ever asked single questions lets go at its starts what a service lets go when idle."""
+    for _ in range(TIDIES_MAX):
+        await ledger.tidy()
+        if ledger.room():
+            return
+
+
+async def _salvaging(ledger: SqliteLedger, books: Books) -> None:
+    """Brings back what damaged ledgers hold, now and whenever one is set aside. A disk that refuses lets the next start try."""
+    while True:
+        with contextlib.suppress(VoxmeterError):
+            await ledger.salvage(books.cut_off)
+        await ledger.damaged.wait()
+        ledger.damaged.clear()
 
 
 async def _stopped(task: "asyncio.Task[Any]") -> None:
@@ -167,13 +189,14 @@ def check_names(profile: Profile, known: Catalog) -> None:
 
 
 def read_cards(profile: Profile) -> Cards:
-    """The profile's rate card in all its versions. Raises BadRateCard if the newest can't price what the profile runs."""
+    """The profile's rate card in all its versions. Raises BadProfile if one can't price what the profile runs."""
     name = profile.billing.rate_card
     path = Path(name) if "/" in name or name.endswith(".toml") else shipped("device_profiles") / "rate_cards" / f"{name}.toml"
     versions = cards.read(path)
     cards.zone_of(profile.billing.time_zone)
-    card = versions.versions[-1]
-    for stage in STAGES:
+    if len({card.tokenizer for card in versions.versions}) > 1:
+        raise BadRateCard(f"{path}: versions count with different tokenizers", "give a card that counts otherwise an id of its own")
+    for card, stage in itertools.product(versions.versions, STAGES):
         model = getattr(profile, stage).model
         if missing := card.missing(stage, model, "device"):
             raise BadProfile(f"rate card {card.name} has no price for {stage} {missing} of {model} on device", f"add a [[price]] to {path}")

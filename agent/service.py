@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from agent import owner
 from agent import profile as profiles
 from agent.app import App, opened, written
 from agent.audio import wav
-from agent.clock import SystemClock
-from agent.errors import LedgerBusy
+from agent.clock import Clock, SystemClock
+from agent.errors import LedgerBusy, VoxmeterError
 from agent.store.state import Lock, state_folder
-from agent.store.words import Words
 from agent.weights import catalog
 
 TIDY_SECONDS = 600
@@ -26,20 +25,29 @@ CHECK_SECONDS = 24 * 3600
 """Between two full verifications: a quick start checks only the last links."""
 
 
+Say = Callable[[str], None]
+"""Takes one line for whoever watches the service."""
+
+
 async def ask_once(file: Path, out: Path | None, profile: str, state: Path | None) -> dict[str, Any]:
     """One turn out of a WAV, by the service if one runs on this state. Both files are looked at before a model is loaded."""
     frames = wav.read(file)
     if out is not None:
         wav.check_writable(out)
-    loaded = profiles.load(profile)
     folder = state_folder(state)
+    if await owner.answers(folder):  # before profile and weights: beside a service nobody needs them here
+        return await _asked_there(folder, frames, out)
     try:
-        async with opened(loaded, folder, catalog.models_folder(), SystemClock()) as app:
+        async with opened(profiles.load(profile), folder, catalog.models_folder(), SystemClock()) as app:
             return await app.ask(frames, out)
     except LedgerBusy:
-        if not (folder / owner.SOCKET).exists():
+        if not await owner.answers(folder):
             raise
-        answer = await owner.handed_over(folder, owner.asking(frames, ""))
+        return await _asked_there(folder, frames, out)  # it was just starting
+
+
+async def _asked_there(folder: Path, frames: Iterable[bytes], out: Path | None) -> dict[str, Any]:
+    answer = await owner.handed_over(folder, owner.asking(frames))
     audio, problems = written(owner.speech_of(answer), out)
     told: dict[str, Any] = answer["told"]
     return told | {"reply_audio": audio, "problems": told["problems"] + problems}
@@ -47,52 +55,56 @@ async def ask_once(file: Path, out: Path | None, profile: str, state: Path | Non
 
 async def forget(session_id: str, state: Path | None) -> dict[str, Any]:
     """Destroys the key of a session's words, here or through the owner."""
-    folder = state_folder(state)
-    if not folder.is_dir():
-        return {"forgotten": False}
-    try:
-        lock = Lock(folder)
-    except LedgerBusy:
-        answer = await owner.handed_over(folder, {"op": "privacy forget", "session_id": session_id})
+    folder, session = state_folder(state), owner.session_named(session_id)
+    if await owner.answers(folder):
+        answer = await owner.handed_over(folder, {"op": "privacy forget", "session_id": session})
         told: dict[str, Any] = answer["told"]
         return told
-    words = Words(folder, SystemClock())
+    if not owner.keeps_words(folder):
+        return {"forgotten": False}
+    lock = Lock(folder)
     try:
-        return {"forgotten": words.forget(session_id)}
+        return {"forgotten": owner.forgotten(folder, SystemClock(), session)}
     finally:
-        words.close()
         lock.release()
 
 
-async def run(profile: str, state: Path | None, say: Callable[[str], None]) -> None:
+async def run(profile: str, state: Path | None, say: Say) -> None:
     """Owns the books and answers commands until cancelled; looks after the books when nothing else is to do."""
     folder = state_folder(state)
     async with opened(profiles.load(profile), folder, catalog.models_folder(), SystemClock()) as app, owner.serving(app, folder):
         say(f"ready: device {app.profile.device.id}, state {folder}")
         async with asyncio.TaskGroup() as idle:
-            idle.create_task(_tidying(app))
+            idle.create_task(again_and_again(app.ledger.tidy, TIDY_SECONDS, app.clock, say))
             idle.create_task(_checking(app, folder, say))
 
 
-async def _tidying(app: App) -> None:
+async def again_and_again(work: Callable[[], Awaitable[object]], pause_seconds: float, clock: Clock, say: Say) -> None:
+    """Does it until cancelled. What fails is said in one line, and tried again after the pause: the robot goes on."""
     while True:
-        await app.ledger.tidy()
-        await app.clock.sleep(TIDY_SECONDS)
+        try:
+            await work()
+        except (VoxmeterError, OSError) as error:
+            say(f"the books: {' '.join(str(error).split())}")
+        await clock.sleep(pause_seconds)
 
 
-async def _checking(app: App, folder: Path, say: Callable[[str], None]) -> None:
-    """Verifies all of the books when idle. What is not what was written is set aside, once, and salvaged as far as it goes."""
+async def _checking(app: App, folder: Path, say: Say) -> None:
     doubted: set[str] = set()
-    while True:
-        await app.clock.sleep(TIDY_SECONDS)
-        verdict = await _verified(folder)
-        if verdict and not verdict["whole"]:
-            say(f"the books: epoch {verdict['epoch']}: {verdict['problem']}")
-            if verdict["salvageable"] and verdict["epoch"] not in doubted:
-                doubted.add(verdict["epoch"])
-                await app.ledger.doubt(verdict["epoch"])
-                await app.ledger.salvage(app.books.cut_off)
-        await app.clock.sleep(CHECK_SECONDS)
+    await app.clock.sleep(TIDY_SECONDS)  # not at once: a start is busy enough
+    await again_and_again(lambda: _check(app, folder, say, doubted), CHECK_SECONDS, app.clock, say)
+
+
+async def _check(app: App, folder: Path, say: Say, doubted: set[str]) -> None:
+    """Verifies all of the books. What is not what was written is set aside, once, and salvaged as far as it goes."""
+    verdict = await _verified(folder)
+    if not verdict or verdict["whole"]:
+        return
+    say(f"the books: epoch {verdict['epoch']}: {verdict['problem']}")
+    if verdict["salvageable"] and verdict["epoch"] not in doubted:
+        doubted.add(verdict["epoch"])
+        await app.ledger.doubt(verdict["epoch"])
+    await app.ledger.salvage(app.books.cut_off)  # also what an earlier look set aside and could not finish
 
 
 async def _verified(folder: Path) -> dict[str, Any]:

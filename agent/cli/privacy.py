@@ -26,6 +26,7 @@ def forget(
 
     del profile
     told = run(service.forget(session, state_dir))
-    out(as_json, told, lambda console: console.print(f"{session}: forgotten" if told["forgotten"] else ""))
+    if as_json or told["forgotten"]:
+        out(as_json, told, lambda console: console.print(f"{session}: forgotten"))
     if not told["forgotten"]:
         fail(f"no words of session {session} are kept; see the session_id in: voxmeter usage list --json", 1)

@@ -1,5 +1,7 @@
 """`voxmeter run`: the service. It owns the books and answers commands until it is stopped."""
 
+import contextlib
+
 from agent.cli.options import AsJson, ProfileName, StateDir, run, screen
 
 
@@ -8,4 +10,9 @@ def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_jso
     from agent import service
 
     console = screen(to_stderr=as_json)
-    run(service.run(profile, state_dir, console.print))
+
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError, SystemExit):  # rich ends the process when nobody reads it; the robot goes on
+            console.print(line)
+
+    run(service.run(profile, state_dir, say))

@@ -1,5 +1,7 @@
 """Says what the robot has to say by itself, such as that it can't answer now: made once by the voice, on the books, then kept."""
 
+import contextlib
+
 from agent.clock import Clock
 from agent.dialog.books import Books
 from agent.dialog.pipeline import Manner, Play
@@ -47,7 +49,8 @@ class Announcer:
             await running.call.cancel()
             result = running.end("interrupted")
             if intent is not None:
-                await self._books.settle(call, result, intent)
+                with contextlib.suppress(VoxmeterError):
+                    await self._books.settle(call, result, intent)
         return spoken
 
     async def _intended(self, call: OpenCall) -> Appended | None:

@@ -6,7 +6,7 @@ What a power cut leaves open is settled by the next start from what was noted la
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -84,8 +84,19 @@ class Books:
         left = await self._ledger.left_open()
         drafts = self.cut_off(left)
         if left:
-            await self._ledger.append(drafts, [Entry(entry.call, "settled") for entry, _ in left])
+            try:
+                await self._ledger.append(drafts, [Entry(entry.call, "settled") for entry, _ in left])
+            except ValueError:  # one has no form that a record may have: the others must not wait for it, nor the start
+                return sum([await self._recovered(one) for one in left])
         return len(drafts)
+
+    async def _recovered(self, one: tuple[Entry, Appended]) -> int:
+        """One of them alone; what can't be settled stays open."""
+        drafts = self.cut_off([one])
+        with suppress(ValueError):
+            await self._ledger.append(drafts, [Entry(one[0].call, "settled")])
+            return len(drafts)
+        return 0
 
     def cut_off(self, left: Sequence[tuple[Entry, Appended]]) -> list[Draft]:
         """Final records for open calls. A call on the device that never began needs none; in the cloud nobody knows, so it counts."""

@@ -88,9 +88,12 @@ def open_writer(path: Path, look: Callable[[sqlite3.Connection], None] = lambda 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can only read, whoever owns the ledger."""
+    # Beside a log SQLite must be able to write its index; a card that is mounted read-only and was left cleanly has none.
+    still = not path.with_name(path.name + "-wal").exists() and not os.access(path.parent, os.W_OK)
     try:
         check_header(path)
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        uri = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if still else ''}"
+        connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         connection.execute("SELECT count(*) FROM sqlite_master")
     except (*DAMAGE, OSError) as error:
         raise LedgerDamaged(f"{path}: {error}", "run: voxmeter usage verify") from error

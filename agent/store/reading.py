@@ -99,20 +99,25 @@ class EpochReader:
         self._connection.close()
 
 
+def ledger_files(state: Path) -> list[Path]:
+    """The ledgers in a state folder, the present one last. Raises BadInput if there is none yet."""
+    earlier = [path for path in sorted(state.glob("ledger-*.db")) if EPOCH_FILE.fullmatch(path.name)]
+    files = [path for path in (*earlier, state / LEDGER_FILE) if path.is_file()]
+    if not files:
+        raise BadInput(f"no ledger in {state}", "a first turn makes one: voxmeter ask FILE.wav")
+    return files
+
+
 class LedgerReader:
     """All epochs in one state folder."""
 
     def __init__(self, state: Path) -> None:
         """Raises BadInput if there is no ledger yet."""
-        present = state / LEDGER_FILE
-        earlier = [path for path in sorted(state.glob("ledger-*.db")) if EPOCH_FILE.fullmatch(path.name)]
-        if not present.is_file() and not earlier:
-            raise BadInput(f"no ledger in {state}", "a first turn makes one: voxmeter ask FILE.wav")
-        self.epochs = _ordered([EpochReader(path) for path in (*earlier, present) if path.is_file()])
+        self.epochs = _ordered([EpochReader(path) for path in ledger_files(state)])
         for first, second in combinations(self.epochs, 2):
             if first.epoch == second.epoch:  # a card that was restored brought it twice
                 second.beside(first.path)
-        self.waiting = sorted(path.name for path in state.glob("ledger-*.damaged"))
+        self.waiting = sorted({path.name.removesuffix("-wal") for path in state.glob("ledger-*.damaged*") if "-shm" not in path.name})
         """Damaged ledgers whose records are not salvaged yet."""
 
     def bodies(self, short_type: str | None = None) -> Iterator[bytes]:

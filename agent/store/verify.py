@@ -21,9 +21,14 @@ from agent.errors import BadInput, LedgerDamaged, VoxmeterError
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
 from agent.store.keys import FORMER_KEYS, publics
-from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place
+from agent.store.ledger import side
+from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place, ledger_files
+
+LOSSES = ("lost", "restored")
+"""Reasons of an epoch that say its predecessor's file is not to be expected."""
 
 USAGE, ROLLUP, GAP, KEY = type_name("usage"), type_name("rollup"), type_name("gap"), type_name("key")
+EPOCH = type_name("epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,11 @@ def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) 
     All of an epoch is read as of one moment: a robot that writes meanwhile changes nothing of what is compared.
     Raises BadInput if there is no ledger.
     """
+    if unreadable := _unreadable(state):
+        return unreadable
     reader = LedgerReader(state)
     good, head = 0, ""
+    witness: Verdict | None = None
     try:
         accounted = _accounted(reader)
         for epoch in reader.epochs:
@@ -82,12 +90,53 @@ def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) 
             problem = walk.run()
             good, head = good + walk.good, walk.head.hex()
             if problem:
-                return Verdict(good, head, problem.sequence, _at(problem.problem, epoch, reader), epoch.epoch, problem.salvageable)
-        return Verdict(good, head, epoch=reader.epochs[-1].epoch, problem="" if good else "it holds no record")
+                found = Verdict(good, head, problem.sequence, _at(problem.problem, epoch, reader), epoch.epoch, problem.salvageable)
+                if found.salvageable:
+                    return found
+                witness = witness or found  # what can be salvaged is told first
+        if witness:
+            return witness
+        beside = _missing(state, reader) or _behind(side.read(state), reader, accounted) if good else "it holds no record"
+        return Verdict(good, head, epoch=reader.epochs[-1].epoch, problem=beside, salvageable=not beside)
     except LedgerDamaged as error:
         return Verdict(good, head, problem=error.message)
     finally:
         reader.close()
+
+
+def _unreadable(state: Path) -> Verdict | None:
+    """A ledger that can't even be opened, by the epoch its name or nobody tells."""
+    for path in ledger_files(state):
+        try:
+            EpochReader(path).close()
+        except LedgerDamaged as error:
+            named = EPOCH_FILE.fullmatch(path.name)
+            return Verdict(0, "", problem=error.message, epoch=named[1] if named else "")
+    return None
+
+
+def _missing(state: Path, reader: LedgerReader) -> str:
+    """What should be here and is not, unless the epoch that follows it says that it is lost."""
+    if reader.waiting:
+        return f"{', '.join(reader.waiting)} waits to be salvaged; the robot does it when it runs"
+    for epoch in reader.epochs:
+        first = next(iter(epoch.rows("SELECT body FROM record WHERE type = ? ORDER BY sequence LIMIT 1", (EPOCH,))), None)
+        told = orjson.loads(first[0])["data"] if first else {}
+        previous = told.get("previous", "")
+        if previous and told["reason"] not in LOSSES and not any(state.glob(f"ledger-{previous}*")):
+            return f"epoch {previous}, which {epoch.epoch} follows, is not here"
+    return ""
+
+
+def _behind(told: Mapping[str, Any], reader: LedgerReader, accounted: Mapping[str, Mapping[int, Span]]) -> str:
+    """Whether a ledger ends before what is known to have left it: by the side file, by its own batches."""
+    for epoch in reader.epochs:
+        (last,) = next(epoch.rows("SELECT max(sequence) FROM record"))
+        last = max([last or 0, *(span.last for span in accounted.get(epoch.epoch, {}).values())])
+        left = [int(epoch.meta.get("batched", "0")), told["sequence"] if told.get("epoch") == epoch.epoch else 0]
+        if last < max(left) and not any(later.meta.get("previous") == epoch.epoch for later in reader.epochs):
+            return f"it ends at {last}, and {max(left)} had left: records were removed, or this is an older copy"
+    return ""
 
 
 def _at(problem: str, epoch: EpochReader, reader: LedgerReader) -> str:
@@ -206,7 +255,8 @@ class _Walk:
     def _follow(self) -> None:
         sha256, loads = hashlib.sha256, orjson.loads
         names = f"{self._epoch.epoch}:"
-        for sequence, type_, hash_, body in self._epoch.rows("SELECT sequence, type, hash, body FROM record ORDER BY sequence"):
+        query = "SELECT sequence, type, hash, body FROM record WHERE sequence > ? ORDER BY sequence"
+        for sequence, type_, hash_, body in self._epoch.rows(query, (self._base,)):
             if sequence != self.at + 1:
                 self._cross(sequence)
             try:

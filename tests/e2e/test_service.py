@@ -1,16 +1,22 @@
 """The service as its users meet it: one owner of the books, commands that reach it, words that are kept and forgotten."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from agent import owner
 from agent.audio import wav
+from agent.errors import VoxmeterError
 from tests.conftest import tone
 from tests.e2e.helpers import COMMAND, voxmeter
 
@@ -61,7 +67,7 @@ def test_what_the_owner_refuses_reaches_who_asked_in_one_line(tmp_path: Path, lo
         assert refused.status == 1
         assert refused.line.startswith("voxmeter: the ledger is full, no new turn is taken; ")
         forgot = voxmeter("privacy", "forget", "s1", "--state-dir", tmp_path)
-        assert "this robot keeps no words" in forgot.line
+        assert (forgot.status, "no words of session s1" in forgot.line) == (1, True)
 
 
 def test_without_room_a_turn_is_refused_with_a_spoken_apology(tmp_path: Path, loud: Path) -> None:
@@ -71,6 +77,61 @@ def test_without_room_a_turn_is_refused_with_a_spoken_apology(tmp_path: Path, lo
     assert sum(map(len, wav.read(tmp_path / "sorry.wav"))) > 0
     (said,) = voxmeter("usage", "list", "--json", "--type", "usage", "--state-dir", tmp_path / "s").told
     assert (said["data"]["stage"], said["data"]["characters"]) == ("tts", 6)
+
+
+def test_a_service_that_is_stopped_in_a_turn_settles_it_and_ends(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
+    state = tmp_path / "s"
+    long = make_wav("long.wav", np.tile(tone(1.0), 600))
+    asking = [*COMMAND, "ask", str(long), "--state-dir", str(state)]
+    with service(state) as running, subprocess.Popen(asking, stderr=subprocess.PIPE, text=True) as asked:
+        while not voxmeter("usage", "list", "--json", "--type", "intent", "--state-dir", state).told:
+            assert asked.poll() is None
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 130
+        assert "went away in between" in asked.communicate()[1]
+        assert asked.returncode == 2
+    assert voxmeter("usage", "verify", "--state-dir", state).status == 0
+    (heard,) = voxmeter("usage", "list", "--json", "--type", "usage", "--state-dir", state).told
+    assert (heard["data"]["stage"], heard["data"]["outcome"]) == ("asr", "interrupted")
+
+
+def test_an_idle_caller_does_not_keep_the_service_from_ending(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_UNIX) as idle, service(tmp_path) as running:
+        idle.connect(str(tmp_path / "agent.sock"))
+    assert running.returncode == 130
+    assert capfd.readouterr().err == "voxmeter: stopped\n"
+
+
+def test_beside_a_service_ask_needs_no_profile_and_bad_fields_leave_the_service_well(tmp_path: Path, loud: Path) -> None:
+    with service(tmp_path):
+        for session in ("x" * 201, "x" * 9000, "", 7):
+            with pytest.raises(VoxmeterError, match="1 to 200 characters"):
+                asyncio.run(owner.handed_over(tmp_path, owner.asking([b"\x40\x1f" * 512]) | {"session_id": session}))
+        assert voxmeter("ask", loud, "--state-dir", tmp_path, "--profile", "none-such").status == 0
+
+
+def test_a_question_too_long_for_the_service_is_one_line(tmp_path: Path) -> None:
+    silence = tmp_path / "silence.wav"
+    soundfile.write(silence, np.zeros(30 * 60 * 16_000, "int16"), 16_000)
+    with service(tmp_path):
+        assert voxmeter("ask", silence, "--state-dir", tmp_path).line.endswith("; send a shorter recording")
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_forgetting_what_was_never_kept_is_one_line_and_makes_nothing(tmp_path: Path, serving: bool) -> None:
+    with service(tmp_path) if serving else nullcontext():
+        before = {path.name for path in tmp_path.rglob("*")}
+        forgot = voxmeter("privacy", "forget", "s1", "--state-dir", tmp_path)
+        assert (forgot.status, forgot.out, "no words of session s1 are kept" in forgot.line) == (1, "", True)
+        assert voxmeter("privacy", "forget", "x" * 201, "--state-dir", tmp_path).status == 2
+        assert {path.name for path in tmp_path.rglob("*")} == before
+
+
+def test_a_service_that_keeps_no_words_forgets_those_of_one_that_did(tmp_path: Path, loud: Path) -> None:
+    asked = voxmeter("ask", loud, "--json", "--state-dir", tmp_path, *SCRIPTED, VOXMETER_WORDS__KEEP="true").told
+    with service(tmp_path):
+        assert voxmeter("privacy", "forget", asked["session_id"], "--state-dir", tmp_path).status == 0
+        assert voxmeter("privacy", "forget", asked["session_id"], "--state-dir", tmp_path).status == 1
 
 
 def holds(state: Path, phrase: bytes) -> list[str]:
@@ -128,9 +189,6 @@ def _lives(process: int) -> bool:
 
 
 def _silence(folder: Path) -> Path:
-    import numpy as np
-    import soundfile
-
     path = folder / "silence.wav"
     soundfile.write(path, np.zeros(16_000), 16_000)
     return path

@@ -214,7 +214,9 @@ def test_a_file_that_is_no_ledger_is_set_aside_and_the_robot_starts(tmp_path: Pa
         list(LedgerReader(tmp_path).bodies())
     with ledger(tmp_path, clock) as books:
         append(books, usage())
-    assert (tmp_path / "ledger-lost.damaged").read_bytes() == content
+        assert (tmp_path / "ledger-lost.damaged").read_bytes() == content
+        assert "waits to be salvaged" in verify_books(tmp_path).problem
+        asyncio.run(books.salvage(lambda left: []))
     assert verify_books(tmp_path).whole
 
 

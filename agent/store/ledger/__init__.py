@@ -8,6 +8,7 @@ epoch, and only what neither helps is raised.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +21,7 @@ from agent.ports import Appended, Draft, Entry
 from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
 from agent.store.ledger import backlog, epochs, journal, opening, side
-from agent.store.ledger.chain import Identity, Ready, ready
+from agent.store.ledger.chain import Chain, Identity, Ready, ready
 from agent.store.ledger.salvage import declare
 from agent.store.ledger.space import TIDY, Limits, Space
 from agent.store.ledger.writer import Writer
@@ -47,11 +48,14 @@ class SqliteLedger:
         self._ours: set[Key] = set()
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
+        self._salvager = ThreadPoolExecutor(1, thread_name_prefix="salvage")
+        self.damaged = asyncio.Event()
+        """An epoch has given way: there may be something to salvage."""
         self._lock = Lock(state)
         try:
             self.keys = Keys(state, clock)
-            connection, self._chain = opening.opened(state, robot, clock)
             self._space = Space(state, limits or Limits(), self.keys)
+            connection, self._chain = self._opened()
             self._space.look(connection)
         except DAMAGE as error:
             self._lock.release()
@@ -60,6 +64,15 @@ class SqliteLedger:
             self._lock.release()
             raise
         self._writer = Writer(connection, lambda: self._chain.remember(), lambda: self._chain.undo())  # noqa: PLW0108  it may change
+
+    def _opened(self) -> tuple[sqlite3.Connection, Chain]:
+        """On a full disk SQLite can't even open; what the reserve kept free lets the robot start, to say that it is full."""
+        try:
+            return opening.opened(self._state, self._robot, self._clock)
+        except (sqlite3.OperationalError, OSError):
+            if not self._space.spend_reserve():
+                raise
+            return opening.opened(self._state, self._robot, self._clock)
 
     @property
     def epoch(self) -> str:
@@ -72,6 +85,7 @@ class SqliteLedger:
     async def append(self, drafts: Sequence[Draft], journal: Sequence[Entry] = ()) -> list[Appended]:
         """See the port."""
         prepared = [ready(draft) for draft in drafts]
+        before = self._chain
         try:
             return await self._commit(prepared, journal)
         except sqlite3.ProgrammingError:  # a change of epoch that the disk refused has left it closed
@@ -82,7 +96,8 @@ class SqliteLedger:
             if code == sqlite3.SQLITE_FULL and await self._alone(lambda _: self._space.spend_reserve()):
                 return await self._commit_or_say(prepared, journal)
             if code in CORRUPT:
-                await self.begin_epoch("damaged", damaged=True)
+                if self._chain is before:  # whoever met the damage first has begun the next epoch
+                    await self.begin_epoch("damaged", damaged=True)
                 return await self._commit_or_say(prepared, journal)
             raise _said(error) from error
 
@@ -98,10 +113,10 @@ class SqliteLedger:
         waiting = epochs.damaged(self._state)
         for damaged in waiting:
             ours = set(self._ours)  # before looking: what ends meanwhile is ended by us
-            found = await asyncio.to_thread(declare.found, self._state, damaged)
+            found = await self._beside(declare.found, self._state, damaged)
             left = [(entry, intent) for entry, intent in found.left if _key(entry) not in ours] if found else []
             await self._declare(damaged.name, [ready(draft) for draft in (*declare.gaps(found), *settle(left))])
-            await asyncio.to_thread(declare.keep, self._state, damaged, found)
+            await self._beside(declare.keep, self._state, damaged, found)
         return len(waiting)
 
     async def _declare(self, name: str, drafts: list[Ready]) -> None:
@@ -112,7 +127,8 @@ class SqliteLedger:
         if epoch == self._chain.epoch:
             await self.begin_epoch("damaged", damaged=True)
         else:
-            await asyncio.to_thread(epochs.doubt, self._state, epoch)
+            await self._beside(epochs.doubt, self._state, epoch)
+            self.damaged.set()
 
     async def begin_epoch(self, reason: str, *, follows: str = "", damaged: bool = False) -> str:
         """Sets the present epoch aside and begins the next; calls that are under way stay in the journal. Returns the new epoch.
@@ -131,7 +147,9 @@ class SqliteLedger:
                 self._reopen(old)
             return self._chain.epoch
 
-        return await self._alone(change)
+        epoch = await self._alone(change)
+        self.damaged.set()
+        return epoch
 
     async def next_batch(self) -> Batch | None:
         """The next records that never left, noted as leaving before this returns; None if there are none."""
@@ -162,6 +180,7 @@ class SqliteLedger:
     async def aclose(self) -> None:
         if self._looking is not None and not self._looking.done():
             await self._looking
+        await asyncio.to_thread(self._salvager.shutdown)  # nobody renames files here once the lock is gone
         await asyncio.to_thread(self._writer.close)
         self._lock.release()
 
@@ -203,6 +222,11 @@ class SqliteLedger:
                 self._ours.discard(_key(entry))
             else:
                 self._ours.add(_key(entry))
+
+    async def _beside(self, work: Callable[..., T], *given: object) -> T:
+        """In a thread that writes nothing of the present ledger."""
+        with _plainly():
+            return await asyncio.get_running_loop().run_in_executor(self._salvager, work, *given)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _plainly():

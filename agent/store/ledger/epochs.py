@@ -12,6 +12,7 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,15 @@ def _is_line(row: tuple[Any, ...]) -> bool:
 
 
 def _complete(new: Path) -> bool:
-    return bool(EPOCH.fullmatch(_held(new).get("epoch", "")))
+    """Whether the making of a ledger had come to its end; one that had not was never used."""
+    try:
+        with closing(sqlite3.connect(new.resolve().as_uri() + "?mode=ro", uri=True)) as connection:
+            sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+            (epoch,) = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+            ((hash_, body),) = connection.execute("SELECT hash, body FROM record").fetchall()
+            return sound and bool(EPOCH.fullmatch(epoch)) and link(genesis(epoch), body) == hash_
+    except (*DAMAGE, ValueError, TypeError):
+        return False
 
 
 def _log(path: Path) -> Path:

@@ -21,6 +21,7 @@ import orjson
 from agent.contract.canonical import BODY_BYTES_MAX, genesis
 from agent.contract.record import type_name
 from agent.contract.signing import encode
+from agent.errors import VoxmeterError
 from agent.metering.rollup import fold
 from agent.ports import Draft
 from agent.store.db import BUSY_MS, meta, put_meta
@@ -50,6 +51,7 @@ VACUUM_PAGES = 2_048
 """Pages given back to the disk at a time."""
 
 USAGE, INTENT, ROLLUP, KEY = type_name("usage"), type_name("intent"), type_name("rollup"), type_name("key")
+GAP = type_name("gap")
 
 REPLACES = b'"replaces":{'
 """In a record that is issued again. It is billed only if no other of its call is, which no total could tell any more."""
@@ -136,7 +138,11 @@ class Space:
     def _let_go(self, connection: sqlite3.Connection, chain: Chain) -> None:
         if self.look(connection) < TIDY:
             return
-        gone = _in_transaction(connection, chain, lambda: _drop_raw(connection) + prune(connection, chain.epoch, self._keys))
+        for kept in self._state.glob("ledger-*.kept*"):  # all that was in them is salvaged or declared
+            kept.unlink(missing_ok=True)
+        gone = _in_transaction(connection, chain, lambda: _drop_raw(connection))
+        with suppress(VoxmeterError):  # a key that can't sign keeps what is acked; folding needs no key
+            gone += _in_transaction(connection, chain, lambda: prune(connection, chain.epoch, self._keys))
         folds = 0
         while (
             self.look(connection) >= FOLD
@@ -196,7 +202,7 @@ def _drop_raw(connection: sqlite3.Connection) -> int:
 def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
     """Drops acked records past their time, up to the end of a batch, and signs the checkpoint that verification begins at.
 
-    Returns how many went. The last record always stays: it holds the head of the chain.
+    Returns how many went. The last record always stays: it holds the head of the chain. Gaps stay: they account for earlier epochs.
     """
     held = meta(connection)
     (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
@@ -216,7 +222,7 @@ def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
         put_meta(connection, **{FORMER_KEYS: orjson.dumps([*orjson.loads(held.get(FORMER_KEYS, "[]")), *told]).decode()})
     connection.execute("DELETE FROM batch WHERE last < ?", (boundary,))
     connection.execute("DELETE FROM raw WHERE sequence <= ?", (boundary,))
-    return connection.execute("DELETE FROM record WHERE sequence <= ?", (boundary,)).rowcount
+    return connection.execute("DELETE FROM record WHERE sequence <= ? AND type <> ?", (boundary, GAP)).rowcount
 
 
 def _days_before(server_time: str) -> str:

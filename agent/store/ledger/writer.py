@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from agent.errors import LedgerDamaged
+
 T = TypeVar("T")
 
 TOGETHER_MAX = 64
@@ -58,11 +60,14 @@ class Writer:
         self._begin = begin
         self._undo = undo
         self._waiting: queue.SimpleQueue[Work[Any] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._thread.start()
 
     def submit(self, run: Callable[[sqlite3.Connection], T], *, alone: bool = False) -> "asyncio.Future[T]":
-        """The future is done when the work is durable. Whoever stops waiting does not stop the work. Not after `close`."""
+        """The future is done when the work is durable. Whoever stops waiting does not stop the work. Raises LedgerDamaged after `close`."""
+        if self._closed:
+            raise LedgerDamaged("the ledger is closed", "start the robot again")
         loop = asyncio.get_running_loop()
         work = Work(run, alone, loop, loop.create_future())
         self._waiting.put(work)
@@ -74,6 +79,7 @@ class Writer:
 
     def close(self) -> None:
         """Finishes what waits and ends the thread. Must not be called from the thread."""
+        self._closed = True
         self._waiting.put(None)
         self._thread.join()
         self._connection.close()
