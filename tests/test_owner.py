@@ -88,7 +88,7 @@ def test_an_answer_that_is_too_long_is_one_error(tmp_path: Path, monkeypatch: py
 
 
 def test_at_the_end_a_turn_under_way_has_settled(tmp_path: Path) -> None:
-    settled = []
+    settled: list[bool] = []
 
     async def work() -> None:
         begun = asyncio.Event()
@@ -154,6 +154,7 @@ def test_the_socket_of_a_process_that_was_killed_is_replaced(tmp_path: Path) -> 
         assert not await owner.answers(tmp_path)
         async with owner.answering(DOORS, tmp_path):
             assert await owner.answers(tmp_path)
+            assert await owner.handed_over(tmp_path, {"op": "echo"}) == {"op": "echo"}
 
     ended(work())
 

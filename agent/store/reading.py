@@ -30,16 +30,30 @@ Place = tuple[str, str, str, str]
 TODO = "run: voxmeter usage verify"
 
 
+class UnreadableEpoch(LedgerDamaged):
+    """One ledger file of several can't be read."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        super().__init__(f"{path}: {problem}", TODO)
+        named = EPOCH_FILE.fullmatch(path.name)
+        self.epoch = named[1] if named else ""
+        """By the file's name; empty for the present one."""
+
+
 class EpochReader:
-    """One ledger file, read only. What can't be read raises LedgerDamaged."""
+    """One ledger file, read only. What can't be read raises UnreadableEpoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = open_reader(path)
+        try:
+            self._connection = open_reader(path)
+        except LedgerDamaged as error:
+            raise UnreadableEpoch(path, error.message.removeprefix(f"{path}: ")) from error
         try:
             self.meta = meta(self._connection)
         except DAMAGE as error:
-            raise LedgerDamaged(f"{path}: {error}", TODO) from error
+            self._connection.close()
+            raise UnreadableEpoch(path, error) from error
         self.epoch = self.meta.get("epoch", "")
         self._new = ""
         """What tells records that no twin holds from those that one does, as a part of a query."""
@@ -48,7 +62,7 @@ class EpochReader:
         try:
             yield from self._connection.execute(query, parameters)
         except DAMAGE as error:
-            raise LedgerDamaged(f"{self.path}: {error}", TODO) from error
+            raise UnreadableEpoch(self.path, error) from error
 
     def bodies(self, type_: str | None = None) -> Iterator[bytes]:
         """Bodies as stored, in sequence, all types or one (full name)."""
@@ -56,7 +70,7 @@ class EpochReader:
         query = f"SELECT body FROM record WHERE true{self._new}{chosen[0]} ORDER BY sequence"  # noqa: S608  no input in it
         for (body,) in self.rows(query, chosen[1]):
             if not isinstance(body, bytes):
-                raise LedgerDamaged(f"{self.path}: a record's body is not bytes", TODO)
+                raise UnreadableEpoch(self.path, "a record's body is not bytes")
             yield body
 
     def beside(self, twin: Path) -> None:
@@ -134,7 +148,7 @@ class LedgerReader:
                 try:
                     record = orjson.loads(body)
                 except ValueError as error:
-                    raise LedgerDamaged(f"{epoch.path}: a record's body is not JSON", TODO) from error
+                    raise UnreadableEpoch(epoch.path, "a record's body is not JSON") from error
                 if not wanted or record["type"] in wanted:
                     yield record
 

@@ -21,14 +21,10 @@ from agent.errors import BadInput, LedgerDamaged, VoxmeterError
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
 from agent.store.keys import FORMER_KEYS, publics
-from agent.store.ledger import side
-from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place, ledger_files
-
-LOSSES = ("lost", "restored")
-"""Reasons of an epoch that say its predecessor's file is not to be expected."""
+from agent.store.missing import Span, missing
+from agent.store.reading import EPOCH_FILE, EpochReader, LedgerReader, Place, UnreadableEpoch, ledger_files
 
 USAGE, ROLLUP, GAP, KEY = type_name("usage"), type_name("rollup"), type_name("gap"), type_name("key")
-EPOCH = type_name("epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +46,6 @@ class Verdict:
     @property
     def whole(self) -> bool:
         return not self.problem
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Records that something else stands for."""
-
-    last: int
-    h_before: str
-    h_last: str
-    """Empty where nobody knows it."""
 
 
 class Broken(Exception):
@@ -96,10 +82,10 @@ def verify_books(state: Path, progress: Callable[[int], None] = lambda _: None) 
                 witness = witness or found  # what can be salvaged is told first
         if witness:
             return witness
-        beside = _missing(state, reader) or _behind(side.read(state), reader, accounted) if good else "it holds no record"
+        beside = missing(state, reader, accounted) if good else "it holds no record"
         return Verdict(good, head, epoch=reader.epochs[-1].epoch, problem=beside, salvageable=not beside)
-    except LedgerDamaged as error:
-        return Verdict(good, head, problem=error.message)
+    except UnreadableEpoch as error:
+        return Verdict(good, head, problem=error.message, epoch=error.epoch)
     finally:
         reader.close()
 
@@ -109,34 +95,9 @@ def _unreadable(state: Path) -> Verdict | None:
     for path in ledger_files(state):
         try:
             EpochReader(path).close()
-        except LedgerDamaged as error:
-            named = EPOCH_FILE.fullmatch(path.name)
-            return Verdict(0, "", problem=error.message, epoch=named[1] if named else "")
+        except UnreadableEpoch as error:
+            return Verdict(0, "", problem=error.message, epoch=error.epoch)
     return None
-
-
-def _missing(state: Path, reader: LedgerReader) -> str:
-    """What should be here and is not, unless the epoch that follows it says that it is lost."""
-    if reader.waiting:
-        return f"{', '.join(reader.waiting)} waits to be salvaged; the robot does it when it runs"
-    for epoch in reader.epochs:
-        first = next(iter(epoch.rows("SELECT body FROM record WHERE type = ? ORDER BY sequence LIMIT 1", (EPOCH,))), None)
-        told = orjson.loads(first[0])["data"] if first else {}
-        previous = told.get("previous", "")
-        if previous and told["reason"] not in LOSSES and not any(state.glob(f"ledger-{previous}*")):
-            return f"epoch {previous}, which {epoch.epoch} follows, is not here"
-    return ""
-
-
-def _behind(told: Mapping[str, Any], reader: LedgerReader, accounted: Mapping[str, Mapping[int, Span]]) -> str:
-    """Whether a ledger ends before what is known to have left it: by the side file, by its own batches."""
-    for epoch in reader.epochs:
-        (last,) = next(epoch.rows("SELECT max(sequence) FROM record"))
-        last = max([last or 0, *(span.last for span in accounted.get(epoch.epoch, {}).values())])
-        left = [int(epoch.meta.get("batched", "0")), told["sequence"] if told.get("epoch") == epoch.epoch else 0]
-        if last < max(left) and not any(later.meta.get("previous") == epoch.epoch for later in reader.epochs):
-            return f"it ends at {last}, and {max(left)} had left: records were removed, or this is an older copy"
-    return ""
 
 
 def _at(problem: str, epoch: EpochReader, reader: LedgerReader) -> str:

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import soundfile
 from agent import owner
 from agent.audio import wav
 from agent.errors import VoxmeterError
+from agent.store.reading import LedgerReader
 from tests.conftest import tone
 from tests.e2e.helpers import COMMAND, voxmeter
 
@@ -79,13 +80,14 @@ def test_without_room_a_turn_is_refused_with_a_spoken_apology(tmp_path: Path, lo
     assert (said["data"]["stage"], said["data"]["characters"]) == ("tts", 6)
 
 
-def test_a_service_that_is_stopped_in_a_turn_settles_it_and_ends(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
-    state = tmp_path / "s"
-    long = make_wav("long.wav", np.tile(tone(1.0), 600))
+def test_a_service_that_is_stopped_in_a_turn_settles_it_and_ends(tmp_path: Path) -> None:
+    state, long = tmp_path / "s", tmp_path / "long.wav"
+    soundfile.write(long, np.tile((tone(1.0) * 32767).astype("int16"), 1200), 16_000)  # seconds, even for scripted engines
     asking = [*COMMAND, "ask", str(long), "--state-dir", str(state)]
     with service(state) as running, subprocess.Popen(asking, stderr=subprocess.PIPE, text=True) as asked:
-        while not voxmeter("usage", "list", "--json", "--type", "intent", "--state-dir", state).told:
+        while not list(LedgerReader(state).bodies("intent")):
             assert asked.poll() is None
+        assert voxmeter("usage", "verify", "--state-dir", state).status == 0  # meanwhile the recogniser has begun
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 130
         assert "went away in between" in asked.communicate()[1]

@@ -123,8 +123,8 @@ class SqliteLedger:
         await self._do(lambda connection: declare.declare(connection, self._chain, drafts, name))
 
     async def doubt(self, epoch: str) -> None:
-        """Sets a ledger aside that a full check has found damaged, the present one or an earlier, so that `salvage` treats it."""
-        if epoch == self._chain.epoch:
+        """Sets a ledger aside that a full check has found damaged, so that `salvage` treats it; an earlier one, or the present (empty)."""
+        if epoch in ("", self._chain.epoch):
             await self.begin_epoch("damaged", damaged=True)
         else:
             await self._beside(epochs.doubt, self._state, epoch)

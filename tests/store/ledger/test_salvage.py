@@ -188,6 +188,7 @@ def test_a_salvage_that_was_stopped_is_done_again_and_declares_nothing_twice(wor
     (damaged,) = epochs.damaged(state)
     found = declare.found(state, damaged)
     assert found is not None
+    assert found.part is not None
     if stop > 1:
         drafts = [ready(draft) for draft in (*declare.gaps(found), *keeper(books).cut_off(found.left))]
         asyncio.run(books._do(lambda connection: declare.declare(connection, books._chain, drafts, damaged.name)))

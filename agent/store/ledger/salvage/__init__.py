@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from agent.contract.canonical import genesis
 from agent.contract.record import type_name
 from agent.contract.signing import decode, verify
 from agent.errors import VoxmeterError
@@ -25,6 +26,7 @@ from agent.store.ledger import backlog, journal
 from agent.store.ledger.chain import ADVANCE
 from agent.store.ledger.salvage.carve import FOUND, carved, named, offer, place_of
 from agent.store.ledger.salvage.sift import Hole, Sifted, sift
+from agent.store.reading import EPOCH_FILE
 
 T = TypeVar("T")
 
@@ -61,8 +63,8 @@ class Salvaged:
     """What came out of one damaged ledger."""
 
     epoch: str
-    part: Path
-    """A whole ledger file that waits for its name."""
+    part: Path | None
+    """A whole ledger file that waits for its name; None where no record is left."""
     records: int
     holes: tuple[Hole, ...]
     left: tuple[tuple[Entry, Appended], ...]
@@ -70,7 +72,7 @@ class Salvaged:
 
 
 def salvage(damaged: Path, known: Known) -> Salvaged | None:
-    """Makes a whole ledger of what a damaged one and its log still hold; None where they hold no record at all."""
+    """Makes a whole ledger of what a damaged one and its log still hold; None where nothing tells what they held."""
     held = {name: value for name, value in (_read(damaged, meta) or {}).items() if isinstance(name, str) and isinstance(value, str)}
     part = damaged.with_name(damaged.name + ".part")
     told: dict[str, Any] = {}
@@ -95,8 +97,16 @@ def salvage(damaged: Path, known: Known) -> Salvaged | None:
     create(part, fill)
     if not told["records"]:
         part.unlink()
-        return None
+        return _nothing_of(damaged.name[7:39], known)
     return Salvaged(told["epoch"], part, told["records"], told["holes"], tuple(_left(damaged, part)))
+
+
+def _nothing_of(epoch: str, known: Known) -> Salvaged | None:
+    """A ledger of which no record is left, if its name says which it was: at least its first record is gone."""
+    if not EPOCH_FILE.fullmatch(f"ledger-{epoch}.db"):
+        return None
+    last = max(1, known.get(epoch, (0, b""))[0])
+    return Salvaged(epoch, None, 0, (Hole(1, last, genesis(epoch)),), ())
 
 
 def _connect(damaged: Path) -> sqlite3.Connection:

@@ -100,7 +100,7 @@ def keep(state: Path, damaged: Path, salvaged: Salvaged | None) -> Path | None:
     The log goes before its file: a log alone is what an interrupted setting aside leaves.
     """
     path = None
-    if salvaged is not None:
+    if salvaged is not None and salvaged.part is not None:
         path = epochs.free(state, salvaged.epoch, ".db")
         rename_durably(salvaged.part, path)
     for suffix in ("-wal", "-shm", ""):
