@@ -53,15 +53,33 @@ def refused(path: Path, error: Exception) -> VoxmeterError:
     return LedgerDamaged(f"{path}: {error}", "check space and rights of the state folder")
 
 
+KEPT_OPEN: dict[tuple[int, int], int] = {}
+"""By device and inode. An inode that is held open is not given to another file."""
+
+
 def check_header(path: Path) -> None:
     """Raises sqlite3.DatabaseError for a file that is not of SQLite's making, OSError for one that can't be read.
 
     SQLite itself takes an empty file for a new database and deletes the log beside it, and an odd version for a read-only disk.
     """
-    with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
+    header = os.pread(_kept_open(path), HEADER_BYTES, 0)
     if len(header) < HEADER_BYTES or not header.startswith(MAGIC) or not set(header[18:20]) <= {1, 2}:
         raise sqlite3.DatabaseError("file is not a database")
+
+
+def _kept_open(path: Path) -> int:
+    """A descriptor of a ledger's file that stays open as long as the process lives.
+
+    Closing any descriptor of a file drops the locks this process's SQLite connections have on it (POSIX), and another process's
+    SQLite would then take the log away under them. One per file, and there are few; those of files that are gone are closed.
+    """
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in KEPT_OPEN:
+        for gone in [held for held, descriptor in KEPT_OPEN.items() if not os.fstat(descriptor).st_nlink]:
+            os.close(KEPT_OPEN.pop(gone))
+        KEPT_OPEN[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return KEPT_OPEN[key]
 
 
 def open_writer(path: Path, look: Callable[[sqlite3.Connection], None] = lambda _: None) -> sqlite3.Connection:
