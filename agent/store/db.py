@@ -76,7 +76,7 @@ def _kept_open(path: Path) -> int:
     status = path.stat()
     key = (status.st_dev, status.st_ino)
     if key not in KEPT_OPEN:
-        for gone in [held for held, descriptor in KEPT_OPEN.items() if not os.fstat(descriptor).st_nlink]:
+        for gone in [held for held, descriptor in list(KEPT_OPEN.items()) if not os.fstat(descriptor).st_nlink]:
             os.close(KEPT_OPEN.pop(gone))
         KEPT_OPEN[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     return KEPT_OPEN[key]
