@@ -15,7 +15,6 @@ from agent.sim.disk.crash import Image, image, write
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
-from agent.sim.disk.trace import Mark
 from agent.sim.power.campaign import BROKEN_TOLD_MAX, LIFE_SECONDS_MAX, STEPS
 from agent.sim.power.promises import Promised
 from agent.sim.power.verdict import Judge
@@ -96,13 +95,9 @@ def at_step(seed: int, chance: Random, folder: Path) -> tuple[Image, Promised]:
             disk.set(Faults(kill_at=chance.randrange(OPS_MAX)))
             life.wait(LIFE_SECONDS_MAX)
         trace = disk.trace()
-    promised = Promised()
-    for op in trace.ops:
-        if isinstance(op, Mark):
-            promised.take(op.text)
     replay = Replay(trace)
     replay.advance(len(trace) - 1)
-    return image(replay, "everything", chance), promised
+    return image(replay, "everything", chance), Promised.of(trace)
 
 
 def left(state: Path) -> Image:

@@ -13,6 +13,7 @@ import orjson
 from agent.contract.ack import Ack, Standing
 from agent.contract.batch import Batch
 from agent.ports import Appended, Draft, Entry
+from agent.sim.disk.trace import Mark, Trace
 from agent.store.ledger import SqliteLedger
 
 Say = Callable[[str], None]
@@ -77,6 +78,15 @@ class Promised:
     """The usage key whose public half left last."""
     key_used: bool = False
     """It is the one that signs."""
+
+    @classmethod
+    def of(cls, trace: Trace) -> "Promised":
+        """All that a whole trace tells of."""
+        promised = cls()
+        for op in trace.ops:
+            if isinstance(op, Mark):
+                promised.take(op.text)
+        return promised
 
     def take(self, line: str) -> None:
         told = orjson.loads(line)

@@ -7,7 +7,7 @@ import pytest
 from agent.clock import SystemClock, seeded
 from agent.sim.disk.crash import Image, image, write
 from agent.sim.disk.replay import Replay
-from agent.sim.disk.trace import Mark, Trace
+from agent.sim.disk.trace import Trace
 from agent.sim.power import campaign, kills
 from agent.sim.power.promises import Promised
 from agent.sim.power.verdict import Judge
@@ -36,13 +36,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 
 def whole(trace: Trace) -> tuple[Image, Promised]:
     """All that was written, and all that was promised."""
-    promised = Promised()
-    for op in trace.ops:
-        if isinstance(op, Mark):
-            promised.take(op.text)
     replay = Replay(trace)
     replay.advance(len(trace) - 1)
-    return image(replay, "everything", seeded(1)), promised
+    return image(replay, "everything", seeded(1)), Promised.of(trace)
 
 
 def judged(tmp_path: Path, left: Image, promised: Promised, *, lying: bool = False) -> list[str]:

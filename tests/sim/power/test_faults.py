@@ -12,7 +12,6 @@ from agent.sim.disk.crash import image, write
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import RecordedDisk, recorded
 from agent.sim.disk.replay import Replay
-from agent.sim.disk.trace import Mark
 from agent.sim.power.life import Life
 from agent.sim.power.promises import Promised
 from agent.sim.power.verdict import Judge
@@ -47,15 +46,11 @@ async def live(disk: RecordedDisk, seed: int, faults: Faults) -> list[str]:
 
 def judged(disk: RecordedDisk, scratch: Path) -> list[str]:
     trace = disk.trace()
-    promised = Promised()
-    for op in trace.ops:
-        if isinstance(op, Mark):
-            promised.take(op.text)
     replay = Replay(trace)
     replay.advance(len(trace) - 1)
     judge = Judge(scratch)
     write(image(replay, "everything", seeded(1)), judge.folder)
-    return judge.judge(promised).broken
+    return judge.judge(Promised.of(trace)).broken
 
 
 @pytest.mark.parametrize("kind", ["no_space_at", "read_only_from", "io_error_at"])
