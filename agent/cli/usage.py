@@ -55,7 +55,8 @@ def verify(state_dir: StateDir = None, profile: ProfileName = "simulated", as_js
     out(as_json, told, lambda console: console.print(f"{verdict.records} records good, head {verdict.head}"))
     if not verdict.whole:
         where = "" if verdict.sequence is None else f"sequence {verdict.sequence}: "
-        fail(f"{where}{verdict.problem}; keep the file and ask your supplier", 1)
+        todo = "keep a copy; the robot salvages what is good" if verdict.salvageable else "keep a copy and ask your supplier"
+        fail(f"{where}{verdict.problem}; {todo}", 1)
 
 
 @app.command()
