@@ -85,7 +85,11 @@ class App:
         vad: Vad = self.engines["vad"]
         turn = await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)
         if self.words is not None and turn.transcript:
-            await asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, turn.transcript, turn.reply)
+            keeping = asyncio.ensure_future(asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, turn.transcript, turn.reply))
+            try:
+                await asyncio.shield(keeping)
+            finally:
+                await keeping  # whoever stops the robot waits for it: the file must not be closed under it
         return turn
 
 
@@ -149,7 +153,8 @@ async def _salvaging(ledger: SqliteLedger, books: Books) -> None:
     """Brings back what damaged ledgers hold, now and whenever one is set aside. A disk that refuses lets the next start try."""
     while True:
         with contextlib.suppress(VoxmeterError):
-            await ledger.salvage(books.cut_off)
+            if await ledger.salvage(books.cut_off):
+                await books.recover()  # what a damaged journal still told went on in the new one
         await ledger.damaged.wait()
         ledger.damaged.clear()
 

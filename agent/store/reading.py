@@ -54,7 +54,9 @@ class EpochReader:
         except DAMAGE as error:
             self._connection.close()
             raise UnreadableEpoch(path, error) from error
-        self.epoch = self.meta.get("epoch", "")
+        named = EPOCH_FILE.fullmatch(path.name)
+        self.epoch = named[1] if named else self.meta.get("epoch", "")
+        """By the name of the file; the present one alone says it itself."""
         self._new = ""
         """What tells records that no twin holds from those that one does, as a part of a query."""
 
@@ -93,7 +95,9 @@ class EpochReader:
         return doubled
 
     def odometer(self) -> Counter[Place]:
-        rows = self.rows("SELECT stage, model, placement, class, quantity FROM odometer")
+        rows = list(self.rows("SELECT stage, model, placement, class, quantity FROM odometer"))
+        if any(type(row[4]) is not int for row in rows):
+            raise UnreadableEpoch(self.path, "the odometer holds something that is no number")
         return Counter({(stage, model, placement, class_): quantity for stage, model, placement, class_, quantity in rows})
 
     def anchors(self) -> Iterator[Anchor]:

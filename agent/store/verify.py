@@ -155,6 +155,7 @@ class _Walk:
         self.at = 0
         self.head = b""
         self._base = 0
+        self._unwitnessed: Broken | None = None
         self._summed: Counter[Place] = Counter()
 
     def run(self) -> Broken | None:
@@ -167,7 +168,7 @@ class _Walk:
             return broken
         except LedgerDamaged as error:
             return Broken(error.message, self.at + 1)
-        return None
+        return self._unwitnessed
 
     def _compare(self) -> None:
         """The sum also tells of records that were cut off at the end, which no chain can; SQLite, of what is not a record."""
@@ -179,7 +180,7 @@ class _Walk:
             raise Broken("the odometer is not the sum of the records: records were removed or it was changed")
 
     def _begin(self) -> None:
-        if not EPOCH_FILE.fullmatch(f"ledger-{self._epoch.epoch}.db"):
+        if not EPOCH_FILE.fullmatch(f"ledger-{self._epoch.epoch}.db") or self._epoch.meta.get("epoch") != self._epoch.epoch:
             raise Broken("it does not say which epoch it holds")
         self.head = genesis(self._epoch.epoch)
         if "checkpoint" in self._epoch.meta:
@@ -198,20 +199,21 @@ class _Walk:
             signed, lines = False, []
         if not signed:
             raise Broken("the checkpoint of what was pruned is not what was signed")
-        self._check_signer(public)
+        self._unwitnessed = self._doubt_of(public)
         self._base = self.at
         self._summed = Counter(dict(lines))
 
-    def _check_signer(self, public: bytes) -> None:
+    def _doubt_of(self, public: bytes) -> Broken | None:
+        """Why nobody vouches for the checkpoint. The records after it are looked at all the same."""
         try:
             trusted = self._trusted()
         except BadInput as error:
-            problem = f"nobody can say who signed the checkpoint of what was pruned: {error.message}"
-            raise Broken(problem, salvageable=False) from error
+            return Broken(f"nobody can say who signed the checkpoint of what was pruned: {error.message}", salvageable=False)
         if not trusted:
-            raise Broken("nobody can say who signed the checkpoint of what was pruned: no usage key is here to compare", salvageable=False)
+            return Broken("nobody can say who signed the checkpoint of what was pruned: no usage key is here to compare", salvageable=False)
         if public not in trusted:
-            raise Broken("the checkpoint of what was pruned is signed by a key that is not this robot's", salvageable=False)
+            return Broken("the checkpoint of what was pruned is signed by a key that is not this robot's", salvageable=False)
+        return None
 
     def _follow(self) -> None:
         sha256, loads = hashlib.sha256, orjson.loads

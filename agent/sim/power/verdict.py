@@ -89,6 +89,7 @@ class Judge:
                 return
             await ledger.doubt(verdict.epoch)
             await ledger.salvage(books.cut_off)
+            await books.recover()
 
     async def _ask_backend(self, ledger: SqliteLedger, books: Books, promised: Promised) -> None:
         """The mark: the backend says what it holds of this robot, of the present epoch or of one the robot no longer knows."""
@@ -120,8 +121,8 @@ class Judge:
 
     def _read(self, promised: Promised, found: Found, lying: bool) -> None:
         verdict = verify_books(self.folder)
-        if not verdict.whole and lying and not verdict.salvageable:
-            found.declared = True  # the robot's key is gone, and the verdict says so
+        if not verdict.whole and lying:
+            found.declared = True  # what a lying disk has done is found, and said
         elif not verdict.whole:
             found.broken.append(f"the books: epoch {verdict.epoch} sequence {verdict.sequence}: {verdict.problem}")
         reader = LedgerReader(self.folder)

@@ -32,6 +32,9 @@ from agent.store.ledger.salvage.carve import epoch_in
 
 EPOCH = re.compile(r"[0-9a-f]{32}")
 
+SMALL = ("journal", "odometer", "meta")
+"""Tables that are checked whole, their indexes with them, at every start."""
+
 RECENT_LINKS = 1_000
 """Records whose links are checked at every start; the rest is checked when the robot is idle."""
 
@@ -172,6 +175,10 @@ def check_recent(connection: sqlite3.Connection, held: Mapping[str, str], robot:
     """
     if not EPOCH.fullmatch(str(held.get("epoch"))):
         raise sqlite3.DatabaseError("it does not say which epoch it holds")
+    for table in SMALL:  # a call that an index has lost could never be settled, and would be settled again at each start
+        (found,) = connection.execute(f"PRAGMA integrity_check({table})").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(" ".join(str(found).split()))
     rows = connection.execute("SELECT sequence, hash, body FROM record ORDER BY sequence DESC LIMIT ?", (RECENT_LINKS,)).fetchall()
     if not rows or any(type(hash_) is not bytes or type(body) is not bytes for _, hash_, body in rows):
         raise sqlite3.DatabaseError("it holds no record, or one that is none")
