@@ -59,7 +59,7 @@ def test_the_books_say_what_the_turn_said(tmp_path: Path, question: Path) -> Non
     explained = voxmeter("usage", "explain", told["turn_id"], "--json", "--state-dir", tmp_path).told
     assert [one["amount"] for one in explained] == [stage["amount"] for stage in told["stages"]]
     verified = voxmeter("usage", "verify", "--json", "--state-dir", tmp_path)
-    assert (verified.status, verified.told["records"], verified.told["whole"]) == (0, 4, True)
+    assert (verified.status, verified.told["records"], verified.told["whole"]) == (0, 5, True)
     counted = voxmeter("tokens", "count", "--model", "smollm2-135m-instruct", told["reply"], "--json").told
     assert counted["count"] == told["stages"][1]["output_tokens"]
 
