@@ -12,7 +12,8 @@ from agent.store.ledger import epochs
 
 EPOCH = "0123456789abcdef" * 2
 
-IMAGES = 30
+IMAGES = 300
+"""One in five is of the mode that reorders names, and one in four of those would show it."""
 
 
 def test_a_log_is_never_left_behind_by_its_file(tmp_path: Path) -> None:
