@@ -38,9 +38,6 @@ from agent.weights.catalog import Catalog, Model
 QUESTION_TOKENS_MIN = 64
 """Room for a question of about forty words; a robot that can't take one is misconfigured."""
 
-TIDIES_MAX = 20
-"""Each makes only a few roll-ups."""
-
 OpenLedger = Callable[[Profile, Path, Clock], SqliteLedger]
 
 PARTS = (*STAGES, "vad")
@@ -142,11 +139,9 @@ def ledger_of(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
 
 
 async def _made_room(ledger: SqliteLedger) -> None:
-    """A robot that is only ever asked single questions lets go at its starts what a service lets go when idle."""
-    for _ in range(TIDIES_MAX):
+    """A robot that is only ever asked single questions, and has no room, lets go a little at each start; a start must stay quick."""
+    if not ledger.room():
         await ledger.tidy()
-        if ledger.room():
-            return
 
 
 async def _salvaging(ledger: SqliteLedger, books: Books) -> None:

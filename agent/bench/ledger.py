@@ -6,6 +6,7 @@ disk (`/proc/self/io`).
 
 import asyncio
 import math
+import os
 import signal
 import sqlite3
 import statistics
@@ -210,7 +211,8 @@ def _until_ready(state: Path) -> float:
     """From the start of a process to a robot with scripted engines that takes a turn; the process is killed then, too."""
     began = time.perf_counter()
     command = [sys.executable, "-P", "-m", "agent", "run", "--profile", "scripted", "--state-dir", str(state)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as robot:
+    roomy = os.environ | {"VOXMETER_LEDGER__QUOTA_MB": str(ROOMY.quota_bytes // MEBIBYTE)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=roomy) as robot:
         assert robot.stdout is not None
         line = robot.stdout.readline()
         seconds = time.perf_counter() - began
