@@ -27,14 +27,14 @@ EPOCH_FILE = re.compile(r"ledger-([0-9a-f]{32})(\.\d+)?\.db")
 Place = tuple[str, str, str, str]
 """(stage, model, placement, class)."""
 
-TODO = "run: voxmeter usage verify"
+REMEDY = "run: voxmeter usage verify"
 
 
 class UnreadableEpoch(LedgerDamaged):
     """One ledger file of several can't be read."""
 
     def __init__(self, path: Path, problem: object) -> None:
-        super().__init__(f"{path}: {problem}", TODO)
+        super().__init__(f"{path}: {problem}", REMEDY)
         named = EPOCH_FILE.fullmatch(path.name)
         self.epoch = named[1] if named else ""
         """By the file's name; empty for the present one."""

@@ -23,7 +23,7 @@ from agent.sim.disk.trace import Op, Trace, mark
 
 DEVICE = Path("/dev/fuse")
 
-TODO = "run: apt-get install fuse3, and see that /dev/fuse is there and may be used"
+REMEDY = "run: apt-get install fuse3, and see that /dev/fuse is there and may be used"
 
 START_SECONDS_MAX = 20.0
 """A Python process starts and mounts in well under a second."""
@@ -113,7 +113,7 @@ def recorded(mount_point: Path, faults: Faults | None = None) -> Iterator[Record
 
 def _check(mount_point: Path) -> None:
     if not DEVICE.exists() or shutil.which("fusermount3") is None:
-        raise MissingPart("there is no FUSE on this machine", TODO)
+        raise MissingPart("there is no FUSE on this machine", REMEDY)
     if not mount_point.is_dir() or any(mount_point.iterdir()):
         raise BadInput(f"{mount_point} is not an empty folder", "name one to mount the disk at")
 
@@ -123,7 +123,7 @@ def _wait_until_mounted(connection: "Connection[Any, Any]", mount_point: Path) -
     with suppress(EOFError, ConnectionError):
         said = connection.recv() if connection.poll(START_SECONDS_MAX) else f"nothing happened in {START_SECONDS_MAX:.0f} s"
     if said != "ready":
-        raise MissingPart(f"no disk can be mounted at {mount_point}: {said}", TODO)
+        raise MissingPart(f"no disk can be mounted at {mount_point}: {said}", REMEDY)
 
 
 def _end(process: "subprocess.Popen[bytes]", mount_point: Path) -> None:

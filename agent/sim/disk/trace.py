@@ -105,7 +105,7 @@ class Trace:
             ops = pickle.loads(path.read_bytes())  # noqa: S301  a developer's own file, made by `save`
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}", "name a trace that was saved") from error
-        except Exception as error:
+        except Exception as error:  # unpickling what is no pickle raises nearly anything
             raise BadInput(f"{path} is not a trace", "name a file that Trace.save made") from error
         if not (isinstance(ops, tuple) and all(isinstance(op, Op) for op in ops)):
             raise BadInput(f"{path} is not a trace", "name a file that Trace.save made")
