@@ -46,6 +46,13 @@ class MissingPart(VoxmeterError):
     code = "missing-part"
 
 
+class NoLink(VoxmeterError):
+    """The backend can't be reached, or not as this robot."""
+
+    code = "no-link"
+    exit_status = 1
+
+
 class EngineFailed(VoxmeterError):
     """An engine refused its input, crashed or was killed; the turn fails, the engine is started again."""
 

@@ -104,6 +104,22 @@ class Words(_Part):
     """Keep it beside the books, encrypted with a key per session; `voxmeter privacy forget` destroys the key."""
 
 
+class Endpoint(_Part):
+    """Where the backend, or its broker, listens."""
+
+    host: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    plain: bool = False
+    """Without TLS; only taken for this machine itself."""
+
+
+class Sync(_Part):
+    """How records reach the billing backend: over MQTT first, over HTTPS while that fails. Neither: they stay on the robot."""
+
+    mqtt: Endpoint | None = None
+    https: Endpoint | None = None
+
+
 class Profile(BaseSettings):
     """A device profile."""
 
@@ -119,6 +135,7 @@ class Profile(BaseSettings):
     dialog: Dialog
     ledger: Ledger = Ledger()
     words: Words = Words()
+    sync: Sync = Sync()
 
     @classmethod
     def settings_customise_sources(
