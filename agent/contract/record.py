@@ -205,8 +205,8 @@ class RollupTotal(Open):
     currency: Currency | None = None
 
 
-class GapData(Open):
-    """Records that are not there: reported, never billed. A hash that nobody knows is absent."""
+class SpanData(Open):
+    """Records in a row that another record stands for."""
 
     epoch: Epoch
     first: Place
@@ -214,16 +214,22 @@ class GapData(Open):
     h_before: HashHex | None = None
     h_last: HashHex | None = None
     reason: Name
-    totals: list[RollupTotal] | None = None
 
     @model_validator(mode="after")
-    def _runs_forward(self) -> "GapData":
+    def _runs_forward(self) -> "SpanData":
         if self.first > self.last:
             raise ValueError(f"first ({self.first}) is above last ({self.last})")
         return self
 
 
-class RollupData(GapData):
+class GapData(SpanData):
+    """Records that are not there: reported, never billed. A hash that nobody knows is absent."""
+
+    totals: list[RollupTotal | OdometerLine] | None = None
+    """By how much the odometer had advanced over them, as far as it is known."""
+
+
+class RollupData(SpanData):
     """Records that were folded into totals for want of room."""
 
     h_before: HashHex

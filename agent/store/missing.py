@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from agent.contract.record import type_name
-from agent.store.ledger import side
+from agent.store.ledger.leaving import side
 from agent.store.reading import EpochReader, LedgerReader
 
 EPOCH = type_name("epoch")

@@ -41,8 +41,8 @@ class WitnessedLedger(SqliteLedger):
         self._promise(did="append", journal=[], records=[[epoch, 1]], odometer=0)
         return epoch
 
-    async def next_batch(self) -> Batch | None:
-        batch = await super().next_batch()
+    async def next_batch(self, epoch: str = "") -> Batch | None:
+        batch = await super().next_batch(epoch)
         if batch is not None:
             self._promise(did="batch", epoch=self.epoch, first=batch.first, last=batch.last, id=batch.batch_id)
         return batch

@@ -18,7 +18,8 @@ from agent.sim.power.life import IDENTITY, TIGHT, ack_of, shipped_cards
 from agent.sim.power.promises import Promised
 from agent.store.db import LEDGER_FILE
 from agent.store.keys import Keys
-from agent.store.ledger import SqliteLedger, side
+from agent.store.ledger import SqliteLedger
+from agent.store.ledger.leaving import side
 from agent.store.reading import EpochReader, LedgerReader
 from agent.store.verify import verify_books
 from agent.values import STAGES

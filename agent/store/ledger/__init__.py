@@ -7,21 +7,22 @@ epoch, and only what neither helps is raised.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from agent.clock import Clock
-from agent.contract.ack import Ack, Standing
-from agent.contract.batch import Batch
-from agent.errors import LedgerDamaged, LedgerFull, VoxmeterError
+from agent.errors import VoxmeterError
 from agent.ports import Appended, Draft, Entry
 from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
-from agent.store.ledger import backlog, epochs, journal, opening, side
+from agent.store.ledger import epochs, journal, opening
 from agent.store.ledger.chain import Chain, Identity, Ready, ready
+from agent.store.ledger.leaving.earlier import named
+from agent.store.ledger.leaving.sending import Sending
+from agent.store.ledger.refused import plainly, said
 from agent.store.ledger.salvage import declare
 from agent.store.ledger.space import TIDY, Limits, Space
 from agent.store.ledger.writer import Writer
@@ -38,13 +39,14 @@ Settle = Callable[[Sequence[tuple[Entry, Appended]]], list[Draft]]
 Key = tuple[str, str, int]
 
 
-class SqliteLedger:
+class SqliteLedger(Sending):
     """The books of one device in one state folder. Its owner is this process until `aclose`."""
 
-    def __init__(self, state: Path, robot: Identity, clock: Clock, limits: Limits | None = None) -> None:
+    def __init__(self, state: Path, robot: Identity, clock: Clock, limits: Limits | None = None, writer: type[Writer] = Writer) -> None:
         """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy, LedgerDamaged or BadInput."""
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._state, self._robot, self._clock = state, robot, clock
+        super().__init__(state, robot)
+        self._clock = clock
         self._ours: set[Key] = set()
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class SqliteLedger:
         except BaseException:
             self._lock.release()
             raise
-        self._writer = Writer(connection, lambda: self._chain.remember(), lambda: self._chain.undo())  # noqa: PLW0108  it may change
+        self._writer = writer(connection, lambda: self._chain.remember(), lambda: self._chain.undo())  # noqa: PLW0108  it may change
 
     def _opened(self) -> tuple[sqlite3.Connection, Chain]:
         """On a full disk SQLite can't even open; what the reserve kept free lets the robot start, to say that it is full."""
@@ -73,10 +75,6 @@ class SqliteLedger:
             if not self._space.spend_reserve():
                 raise
             return opening.opened(self._state, self._robot, self._clock)
-
-    @property
-    def epoch(self) -> str:
-        return self._chain.epoch
 
     def room(self) -> bool:
         """See the port."""
@@ -99,7 +97,7 @@ class SqliteLedger:
                 if self._chain is before:  # whoever met the damage first has begun the next epoch
                     await self.begin_epoch("damaged", damaged=True)
                 return await self._commit_or_say(prepared, journal)
-            raise _said(error) from error
+            raise said(error) from error
 
     async def left_open(self) -> list[tuple[Entry, Appended]]:
         """See the port."""
@@ -117,6 +115,7 @@ class SqliteLedger:
             left = [(entry, intent) for entry, intent in found.left if _key(entry) not in ours] if found else []
             await self._declare(damaged.name, [ready(draft) for draft in (*declare.gaps(found), *settle(left))])
             await self._beside(declare.keep, self._state, damaged, found)
+        self._sending = None
         return len(waiting)
 
     async def _declare(self, name: str, drafts: list[Ready]) -> None:
@@ -127,7 +126,9 @@ class SqliteLedger:
         if epoch in ("", self._chain.epoch):
             await self.begin_epoch("damaged", damaged=True)
         else:
+            await self._beside(self._earlier.release, named(epoch))
             await self._beside(epochs.doubt, self._state, epoch)
+            self._sending = None
             self.damaged.set()
 
     async def begin_epoch(self, reason: str, *, follows: str = "", damaged: bool = False) -> str:
@@ -148,30 +149,9 @@ class SqliteLedger:
             return self._chain.epoch
 
         epoch = await self._alone(change)
+        self._sending = None
         self.damaged.set()
         return epoch
-
-    async def next_batch(self) -> Batch | None:
-        """The next records that never left, noted as leaving before this returns; None if there are none."""
-        return await self._do(lambda connection: backlog.next_batch(connection, self._chain.epoch, self._robot.device))
-
-    async def unacked(self) -> list[Batch]:
-        """Batches that left and were not acknowledged, oldest first, the same bytes as then."""
-        return await self._do(lambda connection: backlog.unacked(connection, self._chain.epoch, self._robot.device))
-
-    async def take(self, ack: Ack, *, mark: bool = False) -> Standing:
-        """Moves the cursor as far as the backend and this ledger agree; the side file follows. Only a mark moves it back.
-
-        Raises LedgerFull or LedgerDamaged where the disk refuses; the ack may then be given again.
-
-        An ack of another epoch moves nothing here. What to do about `ahead` and `different` is the caller's: `begin_epoch`.
-        """
-        if ack.epoch != self._chain.epoch:
-            return "agreed"
-        standing, told = await self._do(lambda connection: backlog.take(connection, ack, mark=mark))
-        if told:
-            await self._alone(lambda _: side.write(self._state, told))
-        return standing
 
     async def tidy(self) -> None:
         """Lets go what the room on the disk asks for."""
@@ -180,6 +160,7 @@ class SqliteLedger:
     async def aclose(self) -> None:
         if self._looking is not None and not self._looking.done():
             await self._looking
+        await self._beside(self._earlier.aclose)
         await asyncio.to_thread(self._salvager.shutdown)  # nobody renames files here once the lock is gone
         await asyncio.to_thread(self._writer.close)
         self._lock.release()
@@ -193,6 +174,7 @@ class SqliteLedger:
             return appended
 
         done = await self._writer.submit(write)
+        self._grew.set()
         self._appends += 1
         if self._appends % LOOK_EVERY == 0:
             self._looking = asyncio.create_task(self._look())
@@ -208,7 +190,7 @@ class SqliteLedger:
         try:
             return await self._commit(drafts, entries)
         except sqlite3.Error as error:
-            raise _said(error) from error
+            raise said(error) from error
 
     def _reopen(self, _: sqlite3.Connection) -> None:
         """Goes on with whichever file is the present one; a disk that refused it may let it now."""
@@ -225,15 +207,15 @@ class SqliteLedger:
 
     async def _beside(self, work: Callable[..., T], *given: object) -> T:
         """In a thread that writes nothing of the present ledger."""
-        with _plainly():
+        with plainly():
             return await asyncio.get_running_loop().run_in_executor(self._salvager, work, *given)
 
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _plainly():
+        with plainly():
             return await self._writer.submit(work)
 
     async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with _plainly():
+        with plainly():
             return await self._writer.submit(work, alone=True)
 
 
@@ -247,21 +229,3 @@ def _readable(old: sqlite3.Connection) -> list[tuple[Entry, Appended]]:
 
 def _key(entry: Entry) -> Key:
     return entry.call.turn_id, entry.call.stage, entry.call.attempt
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    """Says what a refusing disk means. Raises LedgerFull or LedgerDamaged."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _said(error) from error
-    except OSError as error:
-        raise LedgerDamaged(f"{error.filename or 'the ledger'}: {error.strerror}", "check space and rights of the state folder") from error
-
-
-def _said(error: sqlite3.Error) -> LedgerFull | LedgerDamaged:
-    """What a refused write means for whoever must act on it."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-        return LedgerFull(f"the ledger took no record: {error}", "make room on the disk of the state folder")
-    return LedgerDamaged(f"the ledger took no record: {error}", "check the disk: voxmeter doctor")

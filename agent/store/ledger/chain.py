@@ -117,6 +117,13 @@ class Chain:
         epoch = self.epoch
         return [Appended(epoch, row[0]) for row in rows]
 
+    def anchor(self, connection: sqlite3.Connection, server_time: str) -> None:
+        """Notes a time the backend has just signed, for a robot whose own clock can't be believed."""
+        boot, at = self._clock.boot_id(), self._clock.boottime_ms()
+        near = connection.execute("SELECT 1 FROM anchor WHERE bootid = ? AND boottimems > ?", (boot, at - ANCHOR_MS)).fetchone()
+        if near is None and self._clock.quality() not in TIMED_QUALITIES:
+            connection.execute(INSERT_ANCHOR, (boot, at, server_time, "signed"))
+
     def _stamp(self, connection: sqlite3.Connection) -> tuple[bytes, bytes, tuple[str, int]]:
         """When, as far as it is known: boot time always, wall time only from a clock that can be trusted.
 

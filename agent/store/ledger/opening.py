@@ -15,9 +15,10 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.ports import Appended, Entry
 from agent.store.db import DAMAGE, LEDGER_FILE, check_header, is_damage, meta
-from agent.store.ledger import epochs, journal, side
+from agent.store.ledger import epochs, journal
 from agent.store.ledger.chain import Chain, Identity
 from agent.store.ledger.epochs import Line
+from agent.store.ledger.leaving import side
 from agent.store.ledger.salvage.log import is_cut_inside
 
 

@@ -27,8 +27,8 @@ from agent.ports import Draft
 from agent.store.db import BUSY_MS, meta, put_meta
 from agent.store.files import sync_folder
 from agent.store.keys import FORMER_KEYS, Keys
-from agent.store.ledger.backlog import cursor, written_time
 from agent.store.ledger.chain import Chain, ready
+from agent.store.ledger.leaving.backlog import cursor, written_time
 
 RESERVE_FILE = "reserve"
 
@@ -37,6 +37,11 @@ TIDY, FOLD, FULL = 0.7, 0.9, 1.0
 
 KEPT_DAYS = 35
 """How long an acked record is kept whose backup the backend has not yet vouched for, in days of the backend's signed time."""
+
+BATCHES_KEPT = 500
+"""Of pruned batches, hash and odometer stay, about 1 KiB each: what a backend lost that is restored from a backup is told by them."""
+
+KEEP_FEW = "DELETE FROM batch WHERE last < ? AND last NOT IN (SELECT last FROM batch WHERE last < ? ORDER BY last DESC LIMIT ?)"
 
 FOLDED_MAX = 2_000
 """Records one roll-up folds: what one transaction may hold up the others for."""
@@ -220,7 +225,7 @@ def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
     changes = connection.execute("SELECT body FROM record WHERE type = ? AND sequence <= ? ORDER BY sequence", (KEY, boundary))
     if told := [orjson.loads(body)["data"] for (body,) in changes]:
         put_meta(connection, **{FORMER_KEYS: orjson.dumps([*orjson.loads(held.get(FORMER_KEYS, "[]")), *told]).decode()})
-    connection.execute("DELETE FROM batch WHERE last < ?", (boundary,))
+    connection.execute(KEEP_FEW, (boundary, boundary, BATCHES_KEPT))
     connection.execute("DELETE FROM raw WHERE sequence <= ?", (boundary,))
     return connection.execute("DELETE FROM record WHERE sequence <= ? AND type <> ?", (boundary, GAP)).rowcount
 

@@ -16,7 +16,8 @@ from agent.contract.batch import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Batc
 from agent.contract.canonical import genesis, link
 from agent.contract.record import type_name
 from agent.metering.record import odometer_of_data
-from agent.store.ledger import SqliteLedger, backlog
+from agent.store.ledger import SqliteLedger
+from agent.store.ledger.leaving import backlog
 from agent.store.ledger.space import fold_once, prune
 from agent.store.reading import Place
 

@@ -9,7 +9,7 @@ from agent.contract.batch import read
 from agent.contract.canonical import genesis
 from agent.sim.clock import SimulatedClock
 from agent.store.db import meta
-from agent.store.ledger import backlog, side
+from agent.store.ledger.leaving import backlog, side
 from tests.store.ledger.helpers import Model, ack, cursor, do, fold, next_batch, odometer_in, pruned, take, take_all, unacked
 from tests.store.test_ledger import append, ledger, usage
 
@@ -134,13 +134,16 @@ def test_what_the_backend_holds_has_left_even_if_the_disk_forgot_it(tmp_path: Pa
 
 def test_a_mark_below_what_was_pruned_leaves_what_is_there_to_be_sent(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
+        batches = []
         for _ in range(4):
             append(books, usage())
-            last = next_batch(books)
+            batches.append(next_batch(books))
+        last = batches[-1]
         take_all(books, last, durable_through=4)
         assert pruned(books) == 4
         model_head = read(last.content).h_before
-        assert take(books, ack(books, 2, b"\2" * 32), mark=True) == "behind"
+        assert take(books, ack(books, 2, b"\2" * 32), mark=True) == "different"
+        assert take(books, ack(books, 2, batches[0].h_last), mark=True) == "behind"
         assert unacked(books) == [last]
         assert read(unacked(books)[0].content).h_before == model_head
     with ledger(tmp_path, clock) as books:

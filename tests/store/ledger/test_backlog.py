@@ -15,7 +15,7 @@ from agent.errors import LedgerDamaged
 from agent.ports import Draft
 from agent.sim.clock import SimulatedClock
 from agent.store.db import LEDGER_FILE
-from agent.store.ledger import backlog
+from agent.store.ledger.leaving import backlog
 from agent.store.verify import verify_books
 from tests.store.ledger.helpers import Model, cursor, do, fold, killed, next_batch, unacked
 from tests.store.test_ledger import append, ledger, usage

@@ -15,7 +15,8 @@ from agent.sim.disk.crash import Mode, image, write
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
 from agent.store.db import LEDGER_FILE, NEW_FILE
-from agent.store.ledger import SqliteLedger, epochs, opening, side
+from agent.store.ledger import SqliteLedger, epochs, opening
+from agent.store.ledger.leaving import side
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
 from tests.store.ledger.world import (

@@ -20,7 +20,7 @@ from agent.sim.clock import SimulatedClock
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import RecordedDisk, recorded
 from agent.store.db import LEDGER_FILE
-from agent.store.ledger import side
+from agent.store.ledger.leaving import side
 from agent.store.reading import LedgerReader
 from agent.store.state import LOCK_FILE
 from agent.store.verify import verify_books

@@ -29,7 +29,8 @@ from agent.metering.record import odometer_of_data
 from agent.ports import Appended, OpenCall
 from agent.sim.clock import SimulatedClock
 from agent.store.db import meta
-from agent.store.ledger import SqliteLedger, backlog
+from agent.store.ledger import SqliteLedger
+from agent.store.ledger.leaving import backlog
 from agent.store.ledger.space import Limits, fold_once, prune
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books

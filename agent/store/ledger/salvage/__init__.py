@@ -22,8 +22,9 @@ from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
 from agent.ports import Appended, Entry, OpenCall
 from agent.store.db import DAMAGE, check_header, create, meta, put_meta
-from agent.store.ledger import backlog, journal
+from agent.store.ledger import journal
 from agent.store.ledger.chain import ADVANCE
+from agent.store.ledger.leaving import backlog
 from agent.store.ledger.salvage.carve import FOUND, carved, named, offer, place_of
 from agent.store.ledger.salvage.sift import Hole, Sifted, sift
 from agent.store.reading import EPOCH_FILE

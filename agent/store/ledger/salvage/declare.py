@@ -16,8 +16,9 @@ from agent.errors import LedgerDamaged
 from agent.ports import Draft, Entry
 from agent.store.db import LEDGER_FILE, meta, put_meta
 from agent.store.files import rename_durably
-from agent.store.ledger import epochs, side
+from agent.store.ledger import epochs
 from agent.store.ledger.chain import Chain, Ready
+from agent.store.ledger.leaving import side
 from agent.store.ledger.salvage import Known, Salvaged, salvage
 from agent.store.reading import EpochReader
 

@@ -2,8 +2,8 @@
 
     appended -> batched (on the disk before the first byte leaves) -> acked (head hash agreed) -> prunable
 
-Rows of table `batch` stay until their records are pruned: each holds the odometer at its last record, so neither the next batch
-nor a checkpoint ever has to add up from the beginning.
+Rows of table `batch` outlive their records for a while: each holds the odometer at its last record, so neither the next batch nor a
+checkpoint ever has to add up from the beginning, and it can be told what a restored backend has lost.
 """
 
 import datetime
@@ -67,11 +67,12 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
 
     Send it only after the commit.
     """
-    begin, head, totals = _last_batch(connection, epoch)
+    begin, head, totals = last_batch(connection, epoch)
     rows = _of_few_boots(connection.execute(WAITING, (begin + 1, INTEGER_MAX, BATCH_RECORDS_MAX)).fetchall())
+    folds = folded(connection, epoch, begin, rows)
+    rows = of_one_piece(rows, begin, folds)
     if not rows:
         return None
-    folds = _folds(connection, epoch, begin, rows)
     widest = totals + _moved(rows, folds)
     for _ in range(2):  # fewer rows have anchors nearer to them, and maybe more
         anchors = _anchors(connection, rows)
@@ -98,8 +99,9 @@ def unacked(connection: sqlite3.Connection, epoch: str, device: str) -> list[Bat
 
     A mark may lie below what is pruned; there is nothing of that to send.
     """
-    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? AND last IN (SELECT sequence FROM record) ORDER BY last"
-    return [_again(connection, epoch, device, row) for row in connection.execute(query, (cursor(connection).acked,)).fetchall()]
+    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? ORDER BY last"
+    begin = max(cursor(connection).acked, checkpoint(connection)[0])
+    return [_again(connection, epoch, device, row) for row in connection.execute(query, (begin,)).fetchall()]
 
 
 def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Standing, dict[str, Any]]:
@@ -149,14 +151,14 @@ def totals_of(written: str) -> Counter[Place]:
     return Counter({(line["stage"], line["model"], line["placement"], line["class"]): line["quantity"] for line in orjson.loads(written)})
 
 
-def _last_batch(connection: sqlite3.Connection, epoch: str) -> tuple[int, bytes, Counter[Place]]:
+def last_batch(connection: sqlite3.Connection, epoch: str) -> tuple[int, bytes, Counter[Place]]:
     row = connection.execute("SELECT last, hash, odometer FROM batch ORDER BY last DESC LIMIT 1").fetchone()
     return (row[0], row[1], totals_of(row[2])) if row else (0, genesis(epoch), Counter())
 
 
-def _folds(connection: sqlite3.Connection, epoch: str, begin: int, rows: list[Any]) -> list[dict[str, Any]]:
+def folded(connection: sqlite3.Connection, epoch: str, begin: int, rows: list[Any]) -> list[dict[str, Any]]:
     """The `data` of the roll-ups, further on, that hold what is missing between these rows, in order."""
-    if rows[-1][0] - begin == len(rows):
+    if not rows or rows[-1][0] - begin == len(rows):
         return []
     found = connection.execute("SELECT body FROM record WHERE type = ? AND sequence > ?", (ROLLUP, begin))
     told = (orjson.loads(body)["data"] for (body,) in found)
@@ -208,6 +210,28 @@ def _around(connection: sqlite3.Connection, boot: str, times: list[int], share: 
     return [*before, *(between[index * len(between) // kept] for index in range(kept)), *after]
 
 
+def of_one_piece(rows: list[Any], begin: int, folds: list[dict[str, Any]]) -> list[Any]:
+    """As many of these rows, from the first on, as follow one another or what was folded: nobody knows what others were linked to."""
+    over = {fold["first"]: fold["last"] for fold in folds}
+    at = begin
+    for count, row in enumerate(rows):
+        while at + 1 < row[0] and at + 1 in over:
+            at = over[at + 1]
+        if at + 1 != row[0]:
+            return rows[:count]
+        at = row[0]
+    return rows
+
+
+def checkpoint(connection: sqlite3.Connection) -> tuple[int, str, Counter[Place]]:
+    """Up to where records are pruned, the hash there in hex, the odometer there."""
+    written = meta(connection).get("checkpoint")
+    if not written:
+        return 0, "", Counter()
+    told = orjson.loads(written)
+    return told["sequence"], told["hash"], totals_of(orjson.dumps(told["odometer"]).decode())
+
+
 def _of_few_boots(rows: list[Any]) -> list[Any]:
     """As many of these rows, from the first on, as lie in BOOTS_MAX boots."""
     boots: set[str] = set()
@@ -233,7 +257,7 @@ def _again(connection: sqlite3.Connection, epoch: str, device: str, row: tuple[i
     rows = connection.execute(WAITING, (first, last, BATCH_RECORDS_MAX)).fetchall()
     before = connection.execute("SELECT last, hash FROM batch WHERE last < ? ORDER BY last DESC LIMIT 1", (first,)).fetchone()
     begin, head = before or (0, genesis(epoch))
-    folds = _folds(connection, epoch, begin, rows)
+    folds = folded(connection, epoch, begin, rows)
     return build(
         device=device,
         epoch=epoch,

@@ -1,0 +1,1 @@
+"""How records leave a ledger: as batches, once more as the same batches, or issued again where they can't."""
