@@ -2,6 +2,8 @@
 
     {"op": "ask", "session_id": …, "pcm": …}    -> {"told": {what ask --json prints}, "speech": [{"pcm", "rate_hz", "text"}]}
     {"op": "privacy forget", "session_id": …}   -> {"told": {"forgotten": …}}
+    {"op": "sync now"}                          -> {"told": {what sync now --json prints}}
+    {"op": "status"}                            -> {"told": {what status --json prints}}
     anything that fails                         -> {"error": {"code", "message", "todo", "exit_status"}}
 
 Sound is base64 of s16le; `ask` without a session_id begins a session. Whoever may open the socket (0600: the owner's own user,
@@ -53,14 +55,17 @@ Door = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 @contextlib.asynccontextmanager
-async def serving(app: App, state: Path) -> AsyncIterator[None]:
-    """Answers commands while it is open, one turn after the other. At its end a turn under way is stopped, and has settled."""
+async def serving(app: App, state: Path, more: Mapping[str, Door] | None = None) -> AsyncIterator[None]:
+    """Answers commands while it is open, one turn after the other. At its end a turn under way is stopped, and has settled.
+
+    `more`: doors that need something besides the App.
+    """
     one_at_a_time = asyncio.Lock()
     doors = {
         "ask": lambda asked: _ask(app, one_at_a_time, asked),
         "privacy forget": lambda asked: _forget(app, state, one_at_a_time, asked),
     }
-    async with answering(doors, state):
+    async with answering(doors | dict(more or {}), state):
         yield
 
 

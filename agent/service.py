@@ -9,13 +9,16 @@ from typing import Any
 
 import orjson
 
-from agent import owner
+from agent import owner, upload
 from agent import profile as profiles
 from agent.app import App, opened, written
 from agent.audio import wav
 from agent.clock import Clock, SystemClock
-from agent.errors import LedgerBusy, VoxmeterError
+from agent.errors import BadInput, LedgerBusy, VoxmeterError
+from agent.profile import Profile
 from agent.store.state import Lock, state_folder
+from agent.store.waiting import age_s, waiting
+from agent.sync.worker import Worker
 from agent.weights import catalog
 
 TIDY_SECONDS = 600
@@ -72,11 +75,72 @@ async def forget(session_id: str, state: Path | None) -> dict[str, Any]:
 async def run(profile: str, state: Path | None, say: Say) -> None:
     """Owns the books and answers commands until cancelled; looks after the books when nothing else is to do."""
     folder = state_folder(state)
-    async with opened(profiles.load(profile), folder, catalog.models_folder(), SystemClock()) as app, owner.serving(app, folder):
+    async with contextlib.AsyncExitStack() as stack:
+        app = await stack.enter_async_context(opened(profiles.load(profile), folder, catalog.models_folder(), SystemClock()))
+        carrying = await stack.enter_async_context(upload.worker(app.profile, folder, app.ledger, app.clock, say))
+        await stack.enter_async_context(owner.serving(app, folder, _doors(app, carrying, folder)))
         say(f"ready: device {app.profile.device.id}, state {folder}")
         async with asyncio.TaskGroup() as idle:
             idle.create_task(again_and_again(app.ledger.tidy, TIDY_SECONDS, app.clock, say))
             idle.create_task(_checking(app, folder, say))
+            if carrying is not None:
+                idle.create_task(carrying.run())
+
+
+def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, owner.Door]:
+    async def sync_now(_: dict[str, Any]) -> dict[str, Any]:
+        if carrying is None:
+            raise BadInput(
+                "this robot has no backend, or is not registered with it", "see [sync] in its profile, and voxmeter sync register"
+            )
+        return {"told": await upload.drained(carrying, folder)}
+
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return {"told": _status(app.profile, app.clock, folder) | {"running": True, "sync": carrying.status() if carrying else None}}
+
+    return {"sync now": sync_now, "status": status}
+
+
+async def sync_now(profile: str, state: Path | None, say: Say) -> dict[str, Any]:
+    """Sends all that waits, through the owner if there is one."""
+    folder = state_folder(state)
+    if await owner.answers(folder):
+        answer = await owner.handed_over(folder, {"op": "sync now"})
+        told: dict[str, Any] = answer["told"]
+        return told
+    return await upload.now(profiles.load(profile), folder, SystemClock(), say)
+
+
+async def register(profile: str, state: Path | None, token: str, authority: Path | None) -> dict[str, Any]:
+    """Makes this robot known to its backend; a service must not run meanwhile, for it would not notice."""
+    return await upload.register(profiles.load(profile), state_folder(state), token, authority, SystemClock())
+
+
+def waiting_in(state: Path | None) -> dict[str, Any]:
+    """What has not been acknowledged, whoever owns the books."""
+    return waiting(state_folder(state))
+
+
+async def status(profile: str, state: Path | None) -> dict[str, Any]:
+    """How the robot is, from its owner if one runs: `{device, running, hearing, waiting, oldest_s, sync, lease, clock}`."""
+    folder = state_folder(state)
+    if await owner.answers(folder):
+        answer = await owner.handed_over(folder, {"op": "status"})
+        told: dict[str, Any] = answer["told"]
+        return told
+    return _status(profiles.load(profile), SystemClock(), folder) | {"running": False, "sync": None}
+
+
+def _status(profile: Profile, clock: Clock, folder: Path) -> dict[str, Any]:
+    held = waiting(folder)
+    return {
+        "device": f"{profile.device.tenant}/{profile.device.id}",
+        "hearing": None,
+        "waiting": held,
+        "oldest_s": age_s(held["oldest"], clock.utc()),
+        "lease": None,
+        "clock": {"time": clock.utc().isoformat(timespec="seconds"), "quality": clock.quality()},
+    }
 
 
 async def again_and_again(work: Callable[[], Awaitable[object]], pause_seconds: float, clock: Clock, say: Say) -> None:

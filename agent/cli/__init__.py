@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, demo, doctor, models, privacy, run, sim, tokens, usage
+from agent.cli import ask, bench, demo, doctor, models, privacy, run, sim, status, sync, tokens, usage
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
@@ -26,8 +26,10 @@ app.command("ask")(ask.ask)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.serve)
+app.command("status")(status.status)
 app.add_typer(models.app, name="models")
 app.add_typer(usage.app, name="usage")
+app.add_typer(sync.app, name="sync")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(bench.app, name="bench")

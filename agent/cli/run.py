@@ -6,7 +6,7 @@ from agent.cli.options import AsJson, ProfileName, StateDir, run, screen
 
 
 def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
-    """Own the books and answer `ask` and `privacy forget` of others until stopped; look after the books meanwhile."""
+    """Own the books and answer other commands until stopped; send the records to the backend, and look after the books."""
     from agent import service
 
     console = screen(to_stderr=as_json)

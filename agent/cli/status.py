@@ -1,0 +1,31 @@
+"""`voxmeter status`: one screen about one robot."""
+
+from typing import Any
+
+from rich.console import Console
+
+from agent.cli.options import AsJson, ProfileName, StateDir, out, run
+
+HOUR_S = 3600
+
+
+def status(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """Whether it runs and hears, what waits for the backend, when that last answered, and how far its clock can be believed."""
+    from agent import service
+
+    told = run(service.status(profile, state_dir))
+    out(as_json, told, lambda console: _show(console, told))
+
+
+def _show(console: Console, told: dict[str, Any]) -> None:
+    waiting, sync = told["waiting"], told["sync"]
+    console.print(f"robot     {told['device']}, {'running' if told['running'] else 'not running'}")
+    console.print("hearing   no: live conversation is not part of this version; files work")
+    age = f", the oldest for {told['oldest_s'] / HOUR_S:.1f} h" if told["oldest_s"] is not None else ""
+    console.print(f"backlog   {waiting['records']} records{age}")
+    console.print(f"last ack  {waiting['last_ack'] or 'none yet'}")
+    if sync is not None:
+        problem = f"; {sync['problem']}" if sync["problem"] else ""
+        console.print(f"link      {sync['link']}, {'up' if sync['up'] else 'down'}{problem}")
+    console.print("lease     none")
+    console.print(f"clock     {told['clock']['time']}, {told['clock']['quality']}")

@@ -1,0 +1,103 @@
+"""Keeps whom this robot believes, `trust.toml`: the backend's keys, and the authority behind its certificates.
+
+authority = "-----BEGIN CERTIFICATE-----…"     absent: this machine's own list
+[[ack_key]]
+kid = "…"
+x = "…"                                        base64url of the raw Ed25519 key, as in the backend's JWKS
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agent.contract.registration import trusted_of
+from agent.contract.signing import encode
+from agent.errors import BadInput
+from agent.store.files import write_durably
+from agent.store.keys import KEYS_FOLDER, make_folder, plainly
+
+TRUST_FILE = "trust.toml"
+API_KEY = "api"
+"""In the folder of keys: what this robot shows to the backend over HTTPS."""
+
+TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
+"""In the folder of keys, PEM: what it shows to the broker."""
+
+TRUST_BYTES_MAX = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom a robot believes."""
+
+    ack_keys: Mapping[str, bytes] = field(default_factory=dict)
+    """Key id -> raw public key, of who signs acks, time and leases."""
+    authority: str = ""
+    """PEM."""
+
+
+def read(state: Path) -> Trust:
+    """Nobody, where nothing is kept yet. Raises BadInput for a file that can't be read: believing nobody is not what was meant."""
+    path = state / TRUST_FILE
+    with plainly(path):
+        try:
+            with path.open("rb") as file:
+                content = file.read(TRUST_BYTES_MAX)
+        except FileNotFoundError:
+            return Trust()
+    try:
+        told = tomllib.loads(content.decode())
+        keys = told.get("ack_key", [])
+        trusted = trusted_of(_keys(keys))
+        authority = told.get("authority", "")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path}: not what was written: {error}", "register this robot again") from error
+    if len(trusted) < len(keys) or not isinstance(authority, str):
+        raise BadInput(f"{path}: it names a key that is none", "register this robot again")
+    return Trust(trusted, authority)
+
+
+def write(state: Path, keys: Sequence[Mapping[str, Any]], authority: str) -> Trust:
+    """Keeps what a registration brought: keys as in a JWKS. Raises BadInput for none that can sign, and where the disk refuses."""
+    trusted = trusted_of(keys)
+    if not trusted:
+        raise BadInput("the backend names no key that signs its acks", "tell its operator")
+    with plainly(state / TRUST_FILE):
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(state / TRUST_FILE, _written(trusted, authority).encode())
+    return Trust(trusted, authority)
+
+
+def keep_api_key(state: Path, key: str) -> None:
+    """Raises BadInput where the disk refuses."""
+    path = api_key_file(state)
+    with plainly(path):
+        make_folder(path.parent)
+        write_durably(path, f"{key}\n".encode())
+
+
+def api_key_file(state: Path) -> Path:
+    return state / KEYS_FOLDER / API_KEY
+
+
+def tls_files(state: Path) -> tuple[Path | None, Path | None]:
+    """The robot's certificate and its key, if it has them."""
+    folder = state / KEYS_FOLDER
+    certificate, key = folder / TLS_CERTIFICATE, folder / TLS_KEY
+    return (certificate, key) if certificate.is_file() and key.is_file() else (None, None)
+
+
+def _written(trusted: Mapping[str, bytes], authority: str) -> str:
+    """A JSON text is a TOML one as well."""
+    lines = [f"authority = {orjson.dumps(authority).decode()}"] if authority else []
+    for kid, public in trusted.items():
+        lines += ["", "[[ack_key]]", f'kid = "{kid}"', f'x = "{encode(public)}"']
+    return "\n".join([*lines, ""])
+
+
+def _keys(keys: Any) -> list[dict[str, Any]]:
+    return [{"kty": "OKP", "crv": "Ed25519", **one} for one in keys]

@@ -1,0 +1,134 @@
+"""Composes what carries the books to the backend: links out of the profile, trust out of the state folder, a worker over the ledger."""
+
+import contextlib
+import pkgutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.app import ledger_of
+from agent.clock import Clock
+from agent.errors import BadInput, BadProfile
+from agent.link import TRANSPORTS
+from agent.link.account import register as registered_at
+from agent.link.auth import api_key
+from agent.ports import Acked, Link, LinkSettings
+from agent.profile import Endpoint, Profile
+from agent.store import trust
+from agent.store.keys import Keys
+from agent.store.ledger import SqliteLedger
+from agent.store.state import Lock
+from agent.store.waiting import waiting
+from agent.sync.worker import Worker
+
+NOW_SECONDS_MAX = 120.0
+"""What `sync now` waits at the most: somebody is looking at it."""
+
+Say = Callable[[str], None]
+
+
+@contextlib.asynccontextmanager
+async def worker(profile: Profile, state: Path, ledger: SqliteLedger, clock: Clock, say: Say) -> AsyncIterator[Worker | None]:
+    """The worker over the profile's links, closed in the end; None for a robot that has no backend, or is not registered yet.
+
+    Raises BadProfile or BadInput for links that can't be made.
+    """
+    known = trust.read(state)
+    if not endpoints(profile):
+        yield None
+    elif not known.ack_keys:
+        say("sync: this robot is not registered, its records stay here; do: voxmeter sync register TOKEN")
+        yield None
+    else:
+        async with contextlib.AsyncExitStack() as stack:
+            links: list[Link] = []
+            carrying: list[Worker] = []
+
+            def heard(acked: Acked) -> None:
+                carrying[0].heard(acked)
+
+            for name, endpoint in endpoints(profile).items():
+                settings = replace(_settings(profile, endpoint, state, known.authority), heard=heard)
+                links.append(pkgutil.resolve_name(TRANSPORTS[name])(settings, clock))
+                stack.push_async_callback(links[-1].aclose)
+            carrying.append(Worker(ledger, links, lambda: known.ack_keys, clock, say, device=profile.device.id))
+            yield carrying[0]
+
+
+def endpoints(profile: Profile) -> dict[str, Endpoint]:
+    """Where the backend is, by transport, in the order of preference."""
+    named = {name: getattr(profile.sync, name) for name in TRANSPORTS}
+    return {name: endpoint for name, endpoint in named.items() if endpoint is not None}
+
+
+async def now(profile: Profile, state: Path, clock: Clock, say: Say) -> dict[str, Any]:
+    """Sends all that waits and tells how it ended. Takes the books; raises LedgerBusy where somebody has them."""
+    _check_backend(profile, state)
+    ledger = ledger_of(profile, state, clock)
+    try:
+        async with worker(profile, state, ledger, clock, say) as carrying:
+            assert carrying is not None
+            return await drained(carrying, state)
+    finally:
+        await ledger.aclose()
+
+
+async def drained(carrying: Worker, state: Path) -> dict[str, Any]:
+    """Until nothing waits, or a reason why something does: `{drained, problem, link, waiting}`."""
+    ended = await carrying.drain(NOW_SECONDS_MAX)
+    told = carrying.status()
+    return {"drained": ended.complete, "problem": ended.why, "link": told["link"], "waiting": waiting(state)}
+
+
+async def register(profile: Profile, state: Path, token: str, authority: Path | None, clock: Clock) -> dict[str, Any]:
+    """Makes this robot known to its backend, and its backend to it. Can be run again: the same robot, another API key.
+
+    Raises BadInput or NoLink in one line.
+    """
+    endpoint = profile.sync.https
+    if endpoint is None:
+        raise BadProfile("the profile names no [sync.https], and a robot registers over HTTPS", "add host and port of the backend")
+    pem = _pem(authority) if authority else trust.read(state).authority
+    lock = _locked(state)
+    try:
+        told = await registered_at(_settings(profile, endpoint, state, pem), token, Keys(state, clock).current)
+        trust.write(state, told.keys, pem)
+        trust.keep_api_key(state, told.api_key)
+    finally:
+        lock.release()
+    return {"tenant": told.tenant, "device": told.device, "account": told.account, "keys": [one["kid"] for one in told.keys]}
+
+
+def _locked(state: Path) -> Lock:
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Lock(state)
+
+
+def _check_backend(profile: Profile, state: Path) -> None:
+    if not endpoints(profile):
+        raise BadProfile("the profile names no backend", "add [sync.mqtt] or [sync.https] with host and port")
+    if not trust.read(state).ack_keys:
+        raise BadInput("this robot is not registered with its backend", "do: voxmeter sync register TOKEN")
+
+
+def _settings(profile: Profile, endpoint: Endpoint, state: Path, authority: str) -> LinkSettings:
+    certificate, key = trust.tls_files(state)
+    return LinkSettings(
+        tenant=profile.device.tenant,
+        device=profile.device.id,
+        host=endpoint.host,
+        port=endpoint.port,
+        authority=authority,
+        certificate=certificate,
+        key=key,
+        token=api_key(trust.api_key_file(state)) if trust.api_key_file(state).exists() else str,
+        plain=endpoint.plain,
+    )
+
+
+def _pem(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: {getattr(error, 'strerror', None) or 'not PEM'}", "name the PEM of the backend's authority") from error
