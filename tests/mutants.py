@@ -103,7 +103,7 @@ MUTANTS = [
     ),
     Mutant(
         "the cursor moved without the hash",
-        "agent/store/ledger/backlog.py",
+        "agent/store/ledger/leaving/backlog.py",
         (('if standing not in ("agreed", "behind")', 'if standing not in ("agreed", "behind", "different")'),),
         pytest("tests/store/ledger"),
     ),

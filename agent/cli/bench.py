@@ -30,6 +30,19 @@ def ledger(
 
 
 @app.command()
+def sync(
+    records: Annotated[int, typer.Option("--records", min=1000, help="In the backlog.")] = 200_000,
+    folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """A backlog to a real backend over MQTT and HTTPS against bare inserts; one record on an idle robot; a whole fleet at once."""
+    from agent.bench import sync as measured
+
+    told = run(measured.run(records, folder))
+    out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
 def turn(
     corpus: Annotated[Path, typer.Option("--corpus", help="Speech with transcripts, and golden tokens.")] = Path("tests/golden"),
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="Paired rounds of the latency measurement.")] = 15,
