@@ -26,11 +26,11 @@ from agent.clock import SystemClock
 from agent.contract.ack import Ack, Standing
 from agent.link import TRANSPORTS
 from agent.ports import Draft
-from agent.profile import Endpoint, Profile, Sync
+from agent.profile import Profile
 from agent.sim.power.life import a_usage
 from agent.sim.real.backend import Backend
-from agent.sim.real.broker import HOST, Broker
-from agent.store import trust
+from agent.sim.real.broker import Broker
+from agent.sim.real.office import registered
 from agent.store.db import LEDGER_FILE, SETTINGS
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
@@ -147,29 +147,13 @@ async def _measured(folder: Path, transport: str, profile: Profile, full: Path) 
         try:
             state = folder / "robot"
             shutil.copytree(full, state)
-            chosen = await _registered(profile, transport, state, broker, backend)
+            chosen = await registered(profile, transport, state, backend, broker)
             async with _robot(chosen, state) as (ledger, carrying):
                 told = await _drained(ledger, carrying, {"backend": backend.process_id, "broker": broker.process_id})
                 told["idle"] = await _singles(ledger, carrying)
             return told
         finally:
             await backend.stop()
-
-
-async def _registered(profile: Profile, transport: str, state: Path, broker: Broker, backend: Backend) -> Profile:
-    """The profile that names this backend by this transport alone; the robot is known there."""
-    bundle = state / "authorities.pem"
-    bundle.write_bytes(broker.authority + backend.authority)
-    for made, name in zip(
-        broker.client(f"{profile.device.tenant}/{profile.device.id}"), (trust.TLS_CERTIFICATE, trust.TLS_KEY), strict=True
-    ):
-        (state / "keys").mkdir(exist_ok=True, mode=0o700)
-        shutil.copy(made, state / "keys" / name)
-    https, mqtt = Endpoint(host=HOST, port=backend.port), Endpoint(host=HOST, port=broker.port)
-    token = await backend.token(profile.device.tenant, profile.device.id, profile.billing.account)
-    both = profile.model_copy(update={"sync": Sync(mqtt=mqtt, https=https)})
-    await upload.register(both, state, token, bundle, SystemClock())
-    return profile.model_copy(update={"sync": Sync(mqtt=mqtt) if transport == "mqtt" else Sync(https=https)})
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, demo, doctor, models, privacy, run, sim, status, sync, tokens, usage
+from agent.cli import ask, bench, billing, demo, doctor, models, privacy, run, sim, status, sync, tokens, usage
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
@@ -34,6 +34,7 @@ app.add_typer(privacy.app, name="privacy")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(bench.app, name="bench")
 app.add_typer(sim.app, name="sim")
+app.add_typer(billing.app, name="billing")
 
 
 def main() -> None:

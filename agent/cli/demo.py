@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from agent.cli import ask, usage
-from agent.cli.options import AsJson, ProfileName, StateDir, fail, out, run, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, fail, grid, out, right, run, screen
 from agent.metering import report
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
@@ -18,8 +19,10 @@ def demo(
     profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
-    """Let three guests speak; show what was heard, answered and billed."""
+    """Let three guests speak; show what was heard, answered and billed, here and at a backend on this machine."""
+    from agent import profile as profiles
     from agent.sim import hotel
+    from agent.sim.real import office
 
     folder.mkdir(parents=True, exist_ok=True)
     state = state_dir or folder / "state"
@@ -38,8 +41,32 @@ def demo(
     console.print(f"ledger   {state / 'ledger.db'}: {verdict.records} records, chain {'whole' if verdict.whole else 'BROKEN'}")
     console.print(f"replies  {folder / 'reply-1.wav'}, -2, -3")
     console.print(f"picture  {picture}")
+    console.rule("the same at a billing backend on this machine")
+    sent = run(office.shown(profiles.load(profile), state, folder / "backend", console.print))
+    for one in sent:
+        _show_sent(console, one, summed)
     if as_json:
-        told = {"turns": turns, "usage": summed, "records": verdict.records, "whole": verdict.whole, "picture": str(picture)}
+        told = {"turns": turns, "sent": sent, "usage": summed, "records": verdict.records, "whole": verdict.whole, "picture": str(picture)}
         out(True, told, lambda _: None)
-    if problems := [problem for turn in turns for problem in turn["problems"]] + ([] if verdict.whole else [verdict.problem]):
+    problems = [problem for turn in turns for problem in turn["problems"]] + ([] if verdict.whole else [verdict.problem])
+    problems += [f"{one['transport']}: {one['problem'] or 'the totals differ'}" for one in sent if not _agrees(one, summed)]
+    if problems:
         fail("; ".join(problems), 1)
+
+
+def _agrees(sent: dict[str, Any], summed: dict[str, Any]) -> bool:
+    """Whether the backend's figures are the robot's, to the last digit."""
+    return bool(sent["drained"]) and _by_stage(sent["totals"]) == _by_stage(summed["stages"])
+
+
+def _by_stage(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    return {row["stage"]: (row["billed_tokens"], row["amount"]) for row in rows}
+
+
+def _show_sent(console: Console, sent: dict[str, Any], summed: dict[str, Any]) -> None:
+    there = _by_stage(sent["totals"])
+    table = grid("over " + sent["transport"], right("robot"), right("backend"), right("robot"), right("backend"))
+    for stage, (tokens, amount) in _by_stage(summed["stages"]).items():
+        held = there.get(stage, ("", ""))
+        table.add_row(stage, f"{tokens} tokens", f"{held[0]} tokens", amount, held[1])
+    console.print(table)

@@ -2,11 +2,15 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
-from agent.cli.options import AsJson, fail, out
+from agent.cli.options import AsJson, fail, grid, out, run, screen
+
+if TYPE_CHECKING:
+    from agent.sim.world.checks import Report
 
 app = typer.Typer(help="The world outside the robot's skin, with its faults.")
 
@@ -54,6 +58,39 @@ def kills(
     _show(as_json, told)
 
 
+@app.command("run")
+def run_scenario(
+    scenario: Annotated[str, typer.Argument(help="Its name, or the path of its TOML file.")],
+    *,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Robots.")] = 20,
+    seed: Seed = None,
+    simulated: Annotated[bool, typer.Option("--simulated", help="In one process and virtual time instead of real ones.")] = False,
+    real: Annotated[int, typer.Option("--real", min=0, help="Of the robots, how many have real engines and are asked by guests.")] = 0,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the folder with all books and logs.")] = False,
+    folder: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play a scenario with robots, broker and backend, break what it says, and check both sides' books. Exit 1 if a check fails."""
+    from agent.clock import SystemClock
+    from agent.sim.world import scenario as scenarios
+
+    clock, story = SystemClock(), scenarios.load(scenario)
+    number = _seed(seed, clock.seed())
+    if simulated:
+        from agent.sim.simulated.campaign import run_simulated
+
+        report = run_simulated(story, devices, number, folder=folder)
+    else:
+        from agent.sim.real.view import run_real
+
+        console = screen(to_stderr=True)
+        report = run(run_real(story, devices, number, console=console, clock=clock, folder=_folder(folder), real=real, keep=keep))
+    out(as_json, report.told(), lambda console: _show_report(console, report))
+    if not report.ok:
+        failed = ", ".join(check.name for check in report.checks if not check.ok)
+        fail(f"{scenario}: not as it must be: {failed}; repeat with --devices {devices} --seed {number}", 1)
+
+
 def _seed(given: int | None, fresh: int) -> int:
     """Printed before the run, so that one that hangs can be repeated."""
     seed = fresh if given is None else given
@@ -64,6 +101,14 @@ def _seed(given: int | None, fresh: int) -> int:
 def _folder(given: Path | None) -> Path:
     memory = Path("/dev/shm")  # noqa: S108  a RAM disk: what is lost with it is a trial
     return given or (memory if memory.is_dir() else Path(tempfile.gettempdir()))
+
+
+def _show_report(console: Console, report: "Report") -> None:
+    table = grid("check", "", "says")
+    for check in report.checks:
+        table.add_row(check.name, "ok" if check.ok else "FAILED", check.says)
+    console.print(table)
+    console.print(", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in report.figures.items()))
 
 
 def _show(as_json: bool, told: dict[str, Any]) -> None:

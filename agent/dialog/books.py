@@ -7,7 +7,7 @@ What a power cut leaves open is settled by the next start from what was noted la
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from agent.clock import Clock
@@ -53,7 +53,7 @@ class Books:
 
     async def intend(self, calls: Sequence[OpenCall], begin: Iterable[OpenCall] = ()) -> Appended:
         """Announces calls, and starts those that begin at once. Returns when it is durable: only then may they leave."""
-        told = [{name: asdict(call)[name] for name in IN_INTENT} | {"reserved": "0"} for call in calls]
+        told = [{name: getattr(call, name) for name in IN_INTENT} | {"reserved": "0"} for call in calls]
         draft = Draft("intent", {"turn_id": calls[0].turn_id, "session_id": calls[0].session_id, "calls": told})
         entries = [Entry(call, "intended") for call in calls] + [Entry(call, "started") for call in begin]
         with self._waiting():

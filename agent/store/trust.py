@@ -84,6 +84,15 @@ def api_key_file(state: Path) -> Path:
     return state / KEYS_FOLDER / API_KEY
 
 
+def keep_tls(state: Path, certificate: Path, key: Path) -> None:
+    """Takes over a certificate and its key, PEM files made elsewhere. Raises BadInput where the disk refuses."""
+    folder = state / KEYS_FOLDER
+    with plainly(folder):
+        make_folder(folder)
+        write_durably(folder / TLS_CERTIFICATE, certificate.read_bytes())
+        write_durably(folder / TLS_KEY, key.read_bytes())
+
+
 def tls_files(state: Path) -> tuple[Path | None, Path | None]:
     """The robot's certificate and its key, if it has them."""
     folder = state / KEYS_FOLDER

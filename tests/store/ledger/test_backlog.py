@@ -51,7 +51,8 @@ def test_batches_are_full_follow_each_other_and_carry_the_odometer_at_their_end(
 
 def test_records_alone_are_never_too_many(tmp_path: Path, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record of today has 400 bytes and more, so 64 KiB end a batch first; the limit of the contract must hold without that."""
-    monkeypatch.setattr("agent.contract.batch.BATCH_BYTES_MAX", 1 << 30)
+    for where in ("agent.contract.batch", "agent.store.ledger.leaving.backlog"):
+        monkeypatch.setattr(f"{where}.BATCH_BYTES_MAX", 1 << 30)
     with ledger(tmp_path, clock) as books:
         append(books, *(usage(1) for _ in range(700)))
         assert [next_batch(books).last, next_batch(books).last] == [500, 701]

@@ -9,13 +9,14 @@ checkpoint ever has to add up from the beginning, and it can be told what a rest
 import datetime
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from agent.contract.ack import Ack, Standing, compare
-from agent.contract.batch import BATCH_RECORDS_MAX, Batch, Hole, Row, build, fitting
+from agent.contract.batch import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch, Hole, Row, build, fitting
 from agent.contract.canonical import INTEGER_MAX, genesis
 from agent.contract.record import type_name
 from agent.metering.record import odometer_of_data
@@ -68,7 +69,7 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
     Send it only after the commit.
     """
     begin, head, totals = last_batch(connection, epoch)
-    rows = _of_few_boots(connection.execute(WAITING, (begin + 1, INTEGER_MAX, BATCH_RECORDS_MAX)).fetchall())
+    rows = _of_few_boots(_of_few_bytes(connection.execute(WAITING, (begin + 1, INTEGER_MAX, BATCH_RECORDS_MAX))))
     folds = folded(connection, epoch, begin, rows)
     rows = of_one_piece(rows, begin, folds)
     if not rows:
@@ -180,9 +181,10 @@ def _head_before(head: bytes, folds: list[dict[str, Any]], rows: list[Any]) -> b
 def _moved(rows: list[Any], folds: list[dict[str, Any]]) -> Counter[Place]:
     """What the odometer advanced by over these records and over what was folded before and between them."""
     moved: Counter[Place] = Counter()
-    for _, type_, _, body, _ in rows:
-        if type_ == USAGE:
-            moved.update(odometer_of_data(orjson.loads(body)["data"]))
+    for row in rows:
+        if row[1] == USAGE:
+            for place, quantity in odometer_of_data(row[5]["data"]).items():
+                moved[place] += quantity
     for fold in folds:
         if fold["first"] < rows[-1][0]:
             moved.update(odometer_of_totals(fold["totals"]))
@@ -232,6 +234,17 @@ def checkpoint(connection: sqlite3.Connection) -> tuple[int, str, Counter[Place]
     return told["sequence"], told["hash"], totals_of(orjson.dumps(told["odometer"]).decode())
 
 
+def _of_few_bytes(rows: Iterable[Any]) -> list[Any]:
+    """As many as a batch could hold if it held nothing else, each with its body decoded at its end: that is done once, and to no others."""
+    found, size = [], 0
+    for row in rows:
+        size += len(row[3]) + len(row[4] or b"")
+        if found and size > BATCH_BYTES_MAX * 3 // 4:
+            break
+        found.append((*row, orjson.loads(row[3])))
+    return found
+
+
 def _of_few_boots(rows: list[Any]) -> list[Any]:
     """As many of these rows, from the first on, as lie in BOOTS_MAX boots."""
     boots: set[str] = set()
@@ -244,12 +257,12 @@ def _of_few_boots(rows: list[Any]) -> list[Any]:
 
 def _moment(row: Any) -> tuple[str, int]:
     """Boot and boot time of a record."""
-    record = orjson.loads(row[3])
+    record = row[5]
     return record["bootid"], int(record["boottimems"])
 
 
 def _rows(rows: list[Any]) -> list[Row]:
-    return [Row(sequence, hash_, body, raw or None) for sequence, _, hash_, body, raw in rows]
+    return [Row(sequence, hash_, body, raw or None) for sequence, _, hash_, body, raw, *_ in rows]
 
 
 def _again(connection: sqlite3.Connection, epoch: str, device: str, row: tuple[int, int, str, str]) -> Batch:

@@ -1,0 +1,176 @@
+"""Takes batches and questions off the broker, gives them to ingest, answers their own robot, and only then confirms them.
+
+    came -> given to ingest -> committed -> answered -> PUBACK
+
+Whatever dies on the way, the broker sends the message again and ingest knows it again. A message that nobody could ever use is
+refused and confirmed, so that it does not come back.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from agent.billing.ingest import Answered
+from agent.clock import Clock
+from agent.contract import wire
+from agent.contract.batch import BATCH_BYTES_MAX, BatchTooBig
+from agent.contract.encoding import decoded
+from agent.contract.signing import KEY_MARK, SIGNATURE_MARK, SigningKey, signed
+from agent.errors import BadInput
+from agent.link.mqtt.message import LOST, Incoming
+from agent.link.mqtt.steady import Mqtt
+from agent.link.retry import Backoff
+from agent.ports import LinkSettings
+
+SESSION_S = 3_600
+"""How long the broker keeps what came for a consumer that is away. The robots hold it too and send it again; a consumer that
+never comes back must not go on taking its share of theirs."""
+
+FINISH_S = 10.0
+"""What is being committed when a consumer is told to stop is answered within that, or comes again."""
+
+CORRELATION_BYTES_MAX = 128
+"""Ours have 64; nobody's longer ones are carried back."""
+
+AGAIN_MS, AGAIN_MS_MAX = 500, 30_000
+"""Between two tries to commit, when the database refuses."""
+
+
+class Takes(Protocol):
+    """Ingest, as a consumer sees it. Neither raises for what a robot sends."""
+
+    async def take(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> Answered: ...
+
+    async def mark(self, tenant: str, device: str, epoch: str, nonce: str) -> Answered: ...
+
+
+class Consumer:
+    """One of any number that share the robots' batches."""
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        ingest: Takes,
+        key: SigningKey,
+        clock: Clock,
+        *,
+        number: int = 1,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Of `settings` only the way to the broker counts. `key` signs refusals of what never reaches ingest. Numbers differ."""
+        self._ingest, self._key, self._clock, self._say = ingest, key, clock, say
+        self._name = f"billing-{number}"
+        self._mqtt = Mqtt(
+            settings,
+            self._name,
+            clock,
+            [wire.EVERY_BATCH, wire.EVERY_MARK],
+            self._heard,
+            expiry_s=SESSION_S,
+            inflight_max=wire.RECEIVE_MAX,
+            say=lambda why: say(f"{self._name}: {why}"),
+        )
+        self._open: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.counts: Counter[str] = Counter()
+        """Messages by what became of them: `answered`, `refused`, `garbage`, `retained`, `unheard` (nobody gets the answer)."""
+
+    @property
+    def connections(self) -> int:
+        return self._mqtt.connections
+
+    @property
+    def up(self) -> bool:
+        return self._mqtt.up
+
+    @property
+    def problem(self) -> str:
+        return self._mqtt.problem
+
+    async def ready(self) -> None:
+        """Connects, if nobody has begun to, and returns when it is connected."""
+        await self._mqtt.ready()
+
+    async def run(self) -> None:
+        """Until cancelled; then leaves in peace."""
+        try:
+            self._mqtt.start()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Finishes what it has begun; what comes meanwhile stays with the broker."""
+        self._stopping = True
+        if self._open:
+            await asyncio.wait(self._open, timeout=FINISH_S)
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._mqtt.aclose()
+
+    def _heard(self, message: Incoming) -> None:
+        if self._stopping:
+            return
+        if message.retained or message.qos != 1:
+            self.counts["retained" if message.retained else "garbage"] += 1
+            message.confirm()
+            return
+        task = asyncio.get_running_loop().create_task(self._served(message))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def _served(self, message: Incoming) -> None:
+        try:
+            tenant, device, what = wire.whose(message.topic)
+        except BadInput:
+            self.counts["garbage"] += 1
+            message.confirm()
+            return
+        answered = await self._committed(tenant, device, what, message)
+        if answered is not None and await self._told(tenant, device, message.correlation, answered):
+            message.confirm()
+
+    async def _committed(self, tenant: str, device: str, what: str, message: Incoming) -> Answered | None:
+        """Tries until ingest answers; None when the connection it came by is gone, and the broker sends it again."""
+        connection, backoff = self._mqtt.connections, Backoff(self._clock, AGAIN_MS, AGAIN_MS_MAX)
+        while self._mqtt.connections == connection:
+            try:
+                return await self._asked(tenant, device, what, message)
+            except Exception as error:  # noqa: BLE001  a full disk, a lost database: whatever it is, the message is not lost
+                self._say(f"{self._name}: ingest fails: {type(error).__name__}: {error}")
+                self.counts["failed"] += 1
+            await self._clock.sleep(backoff.next_ms() / 1000)
+        return None
+
+    async def _asked(self, tenant: str, device: str, what: str, message: Incoming) -> Answered:
+        try:
+            if what == wire.MARK:
+                question = wire.read_question(message.content)
+                return await self._ingest.mark(tenant, device, question.epoch, question.nonce)
+            content = decoded(message.content, message.marks.get(wire.ENCODED, ""), BATCH_BYTES_MAX)
+        except BatchTooBig as error:
+            return self._refused("too-big", error)
+        except BadInput as error:
+            return self._refused("bad-question" if what == wire.MARK else "bad-batch", error)
+        marks = {name: message.marks[name] for name in (KEY_MARK, SIGNATURE_MARK) if name in message.marks}
+        return await self._ingest.take(tenant, device, content, marks)
+
+    def _refused(self, code: str, error: BadInput) -> Answered:
+        refusal = wire.Refusal(code=code, message=str(error)[:1000])
+        content = wire.written(refusal)
+        return Answered(content, signed(content, self._key), refusal)
+
+    async def _told(self, tenant: str, device: str, correlation: bytes, answered: Answered) -> bool:
+        """Whether the answer is the broker's, or never can be. It goes to the robot's own topic, wherever else it asked for it."""
+        marks = dict(answered.marks) | ({wire.REFUSED: answered.refusal.code} if answered.refusal else {})
+        topic = wire.topic(tenant, device, wire.ACK)
+        known = correlation if len(correlation) <= CORRELATION_BYTES_MAX else b""
+        verdict = await self._mqtt.publish(topic, answered.content, known, marks)
+        if verdict.code == LOST:
+            return False
+        self.counts["refused" if answered.refusal else "answered"] += 1
+        if not verdict.taken:
+            self.counts["unheard"] += 1
+        return True

@@ -1,0 +1,153 @@
+"""`voxmeter billing`: the billing backend, and what its operator orders."""
+
+import contextlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, grid, out, run, screen
+
+if TYPE_CHECKING:
+    from agent.billing.serve import Ready
+
+app = typer.Typer(help="The billing backend: serve, keys, token, backup.")
+keys = typer.Typer(help="Credentials of the API: create, list, revoke.")
+app.add_typer(keys, name="keys")
+
+CertificateFile = Annotated[Path | None, typer.Option("--certificate", help="PEM, with its chain.", show_default=False)]
+KeyFile = Annotated[Path | None, typer.Option("--key", help="The certificate's key, PEM.", show_default=False)]
+BrokerAddress = Annotated[str | None, typer.Option("--broker", help="HOST:PORT of the MQTT broker.", show_default=False)]
+BrokerAuthority = Annotated[Path | None, typer.Option("--broker-ca", help="Whose certificates to believe, PEM.", show_default=False)]
+BrokerCertificate = Annotated[Path | None, typer.Option("--broker-certificate", help="Shown to the broker.", show_default=False)]
+BrokerKey = Annotated[Path | None, typer.Option("--broker-key", help="That certificate's key.", show_default=False)]
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8443,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Without TLS; only on this machine itself.")] = False,
+    broker: BrokerAddress = None,
+    broker_ca: BrokerAuthority = None,
+    broker_certificate: BrokerCertificate = None,
+    broker_key: BrokerKey = None,
+    broker_plain: Annotated[bool, typer.Option("--broker-plain", help="Without TLS; only on this machine itself.")] = False,
+    consumers: Annotated[int, typer.Option("--consumers", min=1, max=16, help="MQTT consumers.")] = 2,
+    allow: Annotated[list[str] | None, typer.Option("--allow", help="Only from these networks (CIDR); may be repeated.")] = None,
+    rate: Annotated[int, typer.Option("--rate", min=1, max=100_000, help="Requests a second of one client.")] = 100,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Take robots' records in over HTTPS and MQTT, commit, acknowledge, and tell what they come to; until stopped."""
+    from agent.billing import serve as serving
+    from agent.billing.http.gate import Limits
+    from agent.clock import SystemClock
+    from agent.store.state import state_folder
+
+    del profile
+    way = serving.broker_at(broker, broker_ca, broker_certificate, broker_key, plain=broker_plain, consumers=consumers)
+    limits = Limits(rate, serving.networks(allow or []))
+    settings = serving.Settings(state_folder(state_dir), host, port, certificate, key, plain, limits, way)
+    run(serving.serve(settings, SystemClock(), lambda ready: _tell(ready, as_json), lambda line: _say(line, as_json)))
+
+
+def _tell(ready: "Ready", as_json: bool) -> None:
+    """One line, at once: whoever started the backend waits for it."""
+    if as_json:
+        typer.echo(json.dumps(asdict(ready)))
+    else:
+        _say(ready.line, as_json)
+
+
+def _say(line: str, as_json: bool) -> None:
+    with contextlib.suppress(OSError, SystemExit):  # rich ends the process when nobody reads it; the backend goes on
+        screen(to_stderr=as_json).print(line, soft_wrap=True)
+
+
+@keys.command()
+def create(
+    *,
+    name: Annotated[str, typer.Argument(help="What it is for; shown in lists.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="What it may do, such as statements:read; may be repeated.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Only this tenant's; without it every tenant's.")] = "",
+    public_key: Annotated[str, typer.Option("--public-key", help="Ed25519, for a client that signs instead of showing a secret.")] = "",
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key, which is an OAuth2 client as well. It is shown this once."""
+    del profile
+    asked = {"op": "keys create", "name": name, "scopes": scope, "tenant": tenant, "public": public_key}
+    told = _ordered(state_dir, asked)
+    out(as_json, told, lambda console: console.print(told.get("api_key", told["id"]), soft_wrap=True))
+
+
+@keys.command("list")
+def list_(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """All credentials, without their secrets."""
+    del profile
+    told = _ordered(state_dir, {"op": "keys list"})
+    table = grid("id", "name", "tenant", "device", "scopes", "created", "revoked")
+    for one in told:
+        row = one | {"scopes": " ".join(one["scopes"])}
+        table.add_row(*(cell(row.get(column)) for column in ("id", "name", "tenant", "device", "scopes", "created", "revoked")))
+    out(as_json, told, lambda console: console.print(table))
+
+
+@keys.command()
+def revoke(
+    credential: Annotated[str, typer.Argument(help="Its id, as keys list shows it.")],
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Make a credential good for nothing, tokens included, at once."""
+    del profile
+    told = _ordered(state_dir, {"op": "keys revoke", "id": credential})
+    out(as_json, told, lambda console: console.print(f"{credential}: revoked"))
+
+
+@app.command()
+def token(
+    *,
+    device: Annotated[str, typer.Argument(help="The robot; - for one new robot of any name.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose robot it is.")],
+    account: Annotated[str, typer.Option("--account", help="The account that pays.")],
+    hours: Annotated[float, typer.Option("--hours", help="How long it is good.")] = 24,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Mint a one-time token by which a robot registers. It is shown this once."""
+    del profile
+    asked = {"op": "token", "device": device.removeprefix("-"), "tenant": tenant, "account": account, "hours": hours}
+    told = _ordered(state_dir, asked)
+    out(as_json, told, lambda console: console.print(told["token"], soft_wrap=True))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")],
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Copy the books to a file while the backend runs. Keep keys/backend as well: robots believe no other key."""
+    del profile
+    told = _ordered(state_dir, {"op": "backup", "file": str(file.absolute())})
+    out(as_json, told, lambda console: console.print(f"{told['file']}: {told['bytes']} bytes", soft_wrap=True))
+
+
+def _ordered(state_dir: Path | None, asked: dict[str, Any]) -> Any:
+    from agent.billing.operate import ordered
+    from agent.clock import SystemClock
+    from agent.store.state import state_folder
+
+    return run(ordered(state_folder(state_dir), asked, SystemClock()))

@@ -1,0 +1,117 @@
+"""Carries batches and questions to the backend over MQTT: the broker's PUBACK is one word, the backend's ack the other."""
+
+import asyncio
+from collections.abc import Mapping
+
+from agent.clock import Clock
+from agent.contract import wire
+from agent.contract.batch import batch_id_of
+from agent.contract.encoding import encoded
+from agent.contract.signing import KEY_MARK, SIGNATURE_MARK
+from agent.errors import BadInput
+from agent.link.mqtt.message import FORMAT_INVALID, NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, TOPIC_INVALID, Incoming, Verdict
+from agent.link.mqtt.steady import Mqtt
+from agent.link.tls import check_plain, client_context
+from agent.ports import Acked, Answer, LinkSettings, Refused, Retry
+
+CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "too-big", FORMAT_INVALID: "bad-batch"}
+"""Reason codes of a PUBACK that the same message would get again; every other failure may pass."""
+
+
+class MqttLink:
+    """Implements the port Link. The client id is the device's id."""
+
+    name = "mqtt"
+
+    def __init__(self, settings: LinkSettings, clock: Clock) -> None:
+        """Connects with the first `ready`, `send` or `mark`. Raises BadInput or BadProfile for settings nobody can connect with."""
+        _check(settings)
+        self._settings = settings
+        self._acks = wire.topic(settings.tenant, settings.device, wire.ACK)
+        self._waiting: dict[bytes, list[asyncio.Future[Answer]]] = {}
+        self._mqtt = Mqtt(settings, settings.device, clock, [self._acks], self._heard)
+        self.dropped = 0
+        """Messages that were retained or no answer at all."""
+
+    @property
+    def connections(self) -> int:
+        return self._mqtt.connections
+
+    @property
+    def up(self) -> bool:
+        return self._mqtt.up
+
+    @property
+    def problem(self) -> str:
+        """Why it is away, or what broke the last connection."""
+        return self._mqtt.problem
+
+    async def ready(self) -> None:
+        await self._mqtt.ready()
+
+    async def send(self, content: bytes, marks: Mapping[str, str]) -> Answer:
+        packed, encoding = encoded(content)
+        beside = dict(marks) | ({wire.ENCODED: encoding} if encoding else {})
+        return await self._asked(wire.BATCH, packed, batch_id_of(content).encode(), beside)
+
+    async def mark(self, epoch: str, nonce: str) -> Answer:
+        question = wire.written(wire.MarkQuestion(epoch=epoch, nonce=nonce))
+        return await self._asked(wire.MARK, question, nonce.encode(), {})
+
+    async def aclose(self) -> None:
+        await self._mqtt.aclose()
+
+    async def _asked(self, what: str, content: bytes, correlation: bytes, marks: Mapping[str, str]) -> Answer:
+        """The session outlives a connection: whoever lost it after the PUBACK goes on waiting."""
+        topic = wire.topic(self._settings.tenant, self._settings.device, what)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(correlation, []).append(answer)
+        try:
+            async with asyncio.timeout(wire.ACK_WAIT_MS / 1000):
+                verdict = await self._mqtt.publish(topic, content, correlation, marks, self._acks)
+                return await answer if verdict.taken else _refused(verdict)
+        except TimeoutError:
+            return Retry(f"no answer within {wire.ACK_WAIT_MS // 1000} s")
+        finally:
+            self._waiting[correlation].remove(answer)
+            if not self._waiting[correlation]:
+                del self._waiting[correlation]
+
+    def _heard(self, message: Incoming) -> None:
+        """Confirmed before anything else: an answer that is lost is asked for again."""
+        message.confirm()
+        answer = None if message.retained or message.topic != self._acks else _answer(message)
+        if answer is None:
+            self.dropped += 1
+            return
+        waiting = [one for one in self._waiting.get(message.correlation, ()) if not one.done()]
+        for one in waiting:
+            one.set_result(answer)
+        if not waiting and isinstance(answer, Acked):
+            self._settings.heard(answer)
+
+
+def _answer(message: Incoming) -> Answer | None:
+    """None for what is no answer. Whether an ack is genuine its reader decides."""
+    if wire.REFUSED not in message.marks:
+        return Acked(message.content, {name: message.marks[name] for name in (KEY_MARK, SIGNATURE_MARK) if name in message.marks})
+    try:
+        refusal = wire.read_refusal(message.content)
+    except BadInput:
+        return None
+    return Refused(refusal.code, refusal.message, refusal.retry_after_ms)
+
+
+def _refused(verdict: Verdict) -> Answer:
+    if verdict.code == NO_SUBSCRIBERS:
+        return Retry("the broker has nobody who takes it: the backend has not connected yet")
+    if code := CODES.get(verdict.code):
+        return Refused(code, f"the broker refuses it: {verdict.name}")
+    return Retry(verdict.name)
+
+
+def _check(settings: LinkSettings) -> None:
+    if settings.plain:
+        check_plain(settings.host)
+    else:
+        client_context(settings.authority, settings.certificate, settings.key)

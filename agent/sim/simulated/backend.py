@@ -1,0 +1,203 @@
+"""The real backend's books and ingest, in this process: served over the simulated network, killed as it is, restored from a backup."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from random import Random  # noqa: TID251  the type alone; chance is handed in
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from agent.billing.ingest import Answered, Ingest
+from agent.billing.ingest.window import Window
+from agent.billing.ledger import Store, devices
+from agent.billing.ledger.sqlite import DATABASE_FILE
+from agent.clock import Clock, seeded
+from agent.contract import wire
+from agent.contract.signing import SEED_BYTES, SigningKey
+from agent.sim.simulated.broker import Broker, Message
+from agent.sim.simulated.network import Trace
+from agent.sim.world.robot import copied
+
+T = TypeVar("T")
+
+CONSUMERS = 2
+"""Side by side, each with several messages at once: answers overtake each other."""
+
+WORK_MS_MAX = 20.0
+"""Of a step of the disk."""
+
+SLOW_SHARE, SLOW_MS_MAX = 0.05, 2_000.0
+"""Of its steps are slow."""
+
+UNCONFIRMED_SHARE = 0.02
+"""Of messages are taken and committed, and then the consumer is gone before it could say so: they come again."""
+
+
+CROWDED = Window(batches_max=6, easy=4, full=24)
+"""A few robots are a crowd: windows shrink, and some are turned away."""
+
+
+class Down(ConnectionError):
+    """There is no backend now."""
+
+
+class SlowStore(Store):
+    """Real books on a disk that takes its time, before a commit and before it says so: other batches, and kills, come between."""
+
+    def __init__(self, folder: Path, clock: Clock, chance: Random) -> None:
+        super().__init__(folder, clock)
+        self._chance = chance
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        await self._pause()
+        done = await super().write(work)
+        await self._pause()
+        return done
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        await self._pause()
+        return await super().read(work)
+
+    async def _pause(self) -> None:
+        most = SLOW_MS_MAX if self._chance.random() < SLOW_SHARE else WORK_MS_MAX
+        await asyncio.tasks.sleep(self._chance.uniform(0, most) / 1000)
+
+
+class Backend:
+    """One folder, and whoever serves it now."""
+
+    def __init__(self, folder: Path, clock: Clock, seed: int, broker: Broker, trace: Trace) -> None:
+        self.folder = folder
+        self._clock, self._broker, self._trace = clock, broker, trace
+        self._chance = seeded(seed)
+        self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
+        self._store: Store | None = None
+        self._ingest: Ingest | None = None
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._backups = 0
+        self.asked_at_once_max = 0
+        """The most batches and questions that were under way together."""
+        self._asked = 0
+
+    @property
+    def trusted(self) -> Mapping[str, bytes]:
+        """Whose acks are genuine."""
+        return {self._key.key_id: self._key.public}
+
+    async def start(self) -> None:
+        self._store = SlowStore(self.folder, self._clock, self._chance)
+        self._ingest = Ingest(self._store, self._key, self._clock, CROWDED)
+        self._trace.note("backend", self._store.backend_id)
+        for _ in range(CONSUMERS):
+            self._begin(self._consuming())
+
+    async def register(self, tenant: str, device: str, account: str, public: bytes) -> None:
+        now = self._clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        assert self._store is not None
+        await self._store.write(lambda connection: devices.register(connection, tenant, device, account, public, now))
+
+    async def take(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> Answered:
+        """Raises Down without a backend, or if it is killed before it answers."""
+        return await self._served(lambda ingest: ingest.take(tenant, device, content, marks))
+
+    async def mark(self, tenant: str, device: str, epoch: str, nonce: str) -> Answered:
+        """As `take`."""
+        return await self._served(lambda ingest: ingest.mark(tenant, device, epoch, nonce))
+
+    async def kill(self, down_s: float) -> None:
+        """Gone at once; what its files hold is what the next one begins with."""
+        self._trace.note("backend killed")
+        if self._store is not None:
+            store, self._store, self._ingest = self._store, None, None
+            left = copied(self.folder, self.folder.with_name(self.folder.name + ".left"))
+            await self._end()
+            store.abandon()
+            shutil.rmtree(self.folder)
+            left.rename(self.folder)
+        await asyncio.tasks.sleep(down_s)
+        if self._store is None:
+            await self.start()
+
+    async def backup(self) -> None:
+        if self._store is not None:
+            self._backups += 1
+            await self._store.backup(self._backup)
+
+    async def restore(self, down_s: float) -> None:
+        """The last backup in place of the present books, which are lost."""
+        if not self._backups:
+            return
+        self._trace.note("backend restored")
+        killing = asyncio.ensure_future(self.kill(down_s))
+        while self._store is not None:
+            await asyncio.tasks.sleep(0)
+        for lost in self.folder.glob(DATABASE_FILE + "*"):
+            lost.unlink()
+        shutil.copyfile(self._backup, self.folder / DATABASE_FILE)
+        await killing
+
+    async def aclose(self) -> None:
+        store, self._store, self._ingest = self._store, None, None
+        await self._end()
+        if store is not None:
+            await store.aclose()
+
+    @property
+    def _backup(self) -> Path:
+        return self.folder.with_name(f"backup-{self._backups}.db")
+
+    async def _served(self, ask: Callable[[Ingest], Coroutine[Any, Any, Answered]]) -> Answered:
+        if self._ingest is None:
+            raise Down("connection refused")
+        task = self._begin(ask(self._ingest))
+        self._asked += 1
+        self.asked_at_once_max = max(self.asked_at_once_max, self._asked)
+        try:
+            await asyncio.wait((task,))
+        finally:
+            self._asked -= 1
+        if task.cancelled():
+            raise Down("the connection was cut")
+        return task.result()
+
+    async def _consuming(self) -> None:
+        """One consumer of the shared subscription: as many messages at once as it lets the broker give it."""
+        room = asyncio.Semaphore(wire.RECEIVE_MAX)
+        while True:
+            await room.acquire()
+            message = await self._broker.take()
+            self._begin(self._consumed(message)).add_done_callback(lambda _: room.release())
+
+    async def _consumed(self, message: Message) -> None:
+        """Commits, answers, and only then confirms."""
+        try:
+            answered = await self._answered(message)
+            marks = {**answered.marks} | ({wire.REFUSED: answered.refusal.code} if answered.refusal else {})
+            self._trace.note("answers", message.device, answered.content)
+            self._broker.answer(Message("ack", message.tenant, message.device, answered.content, marks, message.correlation))
+            if self._chance.random() >= UNCONFIRMED_SHARE:
+                self._broker.confirm(message)
+        except Down:
+            pass
+        finally:
+            self._broker.give_back(message)
+
+    async def _answered(self, message: Message) -> Answered:
+        if message.what == "batch":
+            return await self.take(message.tenant, message.device, message.content, message.marks)
+        question = wire.read_question(message.content)
+        return await self.mark(message.tenant, message.device, question.epoch, question.nonce)
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[task] = None
+        task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
+        return task
+
+    async def _end(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

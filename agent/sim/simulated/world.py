@@ -1,0 +1,168 @@
+"""The whole world in one process and one virtual time: robots with real books and sync, a played broker and network, the real ingest."""
+
+import asyncio
+import datetime
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent.ports import Acked, Link
+from agent.sim.simulated.backend import Backend
+from agent.sim.simulated.broker import Broker
+from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
+from agent.sim.simulated.network import Network, Trace
+from agent.sim.world.evidence import Body, Evidence, Heard
+from agent.sim.world.inline import InlineWriter
+from agent.sim.world.loop import RobotClock
+from agent.sim.world.robot import Robot, Say, copied
+from agent.sim.world.scenario import Weather
+from agent.store.ledger.chain import Identity
+
+TENANT, ACCOUNT = "demo", "hotel"
+
+FILES_A_ROBOT = 8
+"""Descriptors: the ledger, its log, their index, the lock, what keeps SQLite's locks; and an earlier epoch's while it is sent."""
+
+HOUR_S = 3600.0
+
+BACKEND = "backend"
+"""Has a clock as well: a day that passes, passes for all."""
+
+CLONE = "~clone"
+"""Stands behind the name of the robot whose card was copied."""
+
+
+class SimulatedWorld:
+    """Implements `play.World`. Everything in it follows from its seed."""
+
+    def __init__(self, devices: int, seed: int, folder: Path, say: Say = lambda _: None) -> None:
+        """`folder`: a new one, on a RAM disk if there is one; whoever made it removes it. Made inside a `VirtualLoop`."""
+        self._folder, self._seed, self._say = folder, seed, say
+        self.trace = Trace()
+        self._network = Network(seed + 1, self.trace)
+        self._broker = Broker(self.trace)
+        self._clocks = {BACKEND: RobotClock(seed + 2)}
+        self._backend = Backend(folder / "backend", self._clocks[BACKEND], seed + 3, self._broker, self.trace)
+        self._robots: dict[str, Robot] = {}
+        self._numbers = 0
+        for number in range(1, devices + 1):
+            self._made(f"sim-{number:04d}", f"sim-{number:04d}")
+        _allow_files(devices * FILES_A_ROBOT)
+
+    @property
+    def robots(self) -> Sequence[str]:
+        return list(self._robots)
+
+    async def start(self) -> None:
+        await self._backend.start()
+        for robot in self._robots.values():
+            await robot.start()
+            key = robot.ledger.keys.current
+            await self._backend.register(TENANT, robot.identity.device, ACCOUNT, key.public)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.tasks.sleep(max(seconds, 0))
+
+    async def weather(self, weather: Weather) -> None:
+        self.trace.note("weather", weather)
+        self._network.turn(weather)
+
+    async def leap(self, hours: float) -> None:
+        self.trace.note("leap", hours)
+        for clock in self._clocks.values():
+            clock.leap(hours * HOUR_S)
+
+    async def turn(self, robot: str) -> None:
+        await self._robots[robot].turn()
+
+    async def cut_power(self, robot: str, down_s: float) -> None:
+        if self._robots[robot].dark:
+            return
+        self.trace.note("power cut", robot)
+        await self._robots[robot].cut_power()
+        await asyncio.tasks.sleep(down_s)
+        self._clocks[robot].reboot()
+        await self._robots[robot].start()
+
+    async def step_clock(self, robot: str, hours: float) -> None:
+        self.trace.note("clock stepped", robot, hours)
+        self._clocks[robot].step_wall(datetime.timedelta(hours=hours))
+
+    async def clone_robot(self, robot: str) -> str:
+        self.trace.note("cloned", robot)
+        name = robot + CLONE * (1 + sum(other.startswith(robot + CLONE) for other in self._robots))
+        original = self._robots[robot]
+        copied(original.state, self._folder / name)
+        await self._made(name, original.identity.device).start()
+        return name
+
+    async def kill_backend(self, down_s: float) -> None:
+        await self._backend.kill(down_s)
+
+    async def backup_backend(self) -> None:
+        await self._backend.backup()
+
+    async def restore_backend(self, down_s: float) -> None:
+        await self._backend.restore(down_s)
+
+    async def kill_broker(self, down_s: float) -> None:
+        await self._broker.kill(down_s)
+
+    async def broker_forgets(self, down_s: float) -> None:
+        await self._broker.kill(down_s, forget=True)
+
+    async def backlog(self) -> Mapping[str, int]:
+        return {name: await robot.backlog() for name, robot in self._robots.items()}
+
+    async def evidence(self) -> Evidence:
+        left = await self.backlog()
+        robots = self._robots.values()
+        for robot in robots:
+            await robot.stop()
+        await self._backend.aclose()
+        heard: list[Heard] = [one for robot in robots for one in robot.heard]
+        figures = {"asked_at_once_max": self._backend.asked_at_once_max, "events": self.trace.events}
+        return Evidence(
+            bodies=[Body(robot.name, robot.identity.device, robot.state) for robot in robots],
+            backend=self._backend.folder,
+            heard=heard,
+            backlog=left,
+            in_flight_max={robot.name: robot.in_flight_max for robot in robots},
+            over_window={robot.name: robot.over_window for robot in robots},
+            figures=figures,
+        )
+
+    async def aclose(self) -> None:
+        for robot in self._robots.values():
+            await robot.stop()
+        await self._backend.aclose()
+        await self._broker.aclose()
+
+    def _made(self, name: str, device: str) -> Robot:
+        self._numbers += 1
+        seed = self._seed * 10_007 + self._numbers
+        clock = self._clocks[name] = RobotClock(seed)
+        identity = Identity(TENANT, device, ACCOUNT)
+        robot = Robot(
+            name,
+            self._folder / name,
+            identity,
+            clock,
+            seed=seed,
+            links=lambda heard: self._links(identity, clock, heard),
+            trusted=lambda: self._backend.trusted,
+            say=self._say,
+            writer=InlineWriter,
+        )
+        self._robots[name] = robot
+        return robot
+
+    def _links(self, identity: Identity, clock: RobotClock, heard: Callable[[Acked], None]) -> Sequence[Link]:
+        mqtt = SimulatedMqtt(self._network, self._broker, identity, clock, heard)
+        return [mqtt, SimulatedHttps(self._network, self._backend, identity)]
+
+
+def _allow_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted + 200:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted + 200, hard), hard))

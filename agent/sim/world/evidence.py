@@ -1,0 +1,52 @@
+"""What a world hands over when it has ended: where the books of both sides are, and what was seen on the way."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from agent.contract.ack import Ack, Standing
+
+
+class Heard(NamedTuple):
+    """An ack that a robot took, in the order it did."""
+
+    robot: str
+    epoch: str
+    cum_ack: int
+    head_hash: str
+    backend_id: str
+    mark: bool
+    standing: Standing
+
+    @classmethod
+    def of(cls, robot: str, ack: Ack, standing: Standing, *, mark: bool) -> "Heard":
+        return cls(robot, ack.epoch, ack.cum_ack, ack.head_hash, ack.backend_id, mark, standing)
+
+
+class Body(NamedTuple):
+    """A robot as a thing that runs: a clone is another body of the same device."""
+
+    robot: str
+    """Its name in this world: the device's, for a clone with something behind it."""
+    device: str
+    state: Path
+    """Its folder, which nobody has open any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the checks look at."""
+
+    bodies: Sequence[Body]
+    backend: Path
+    """Its folder, which nobody has open any more."""
+    heard: Sequence[Heard]
+    backlog: Mapping[str, int]
+    """By robot, records that are not acked."""
+    in_flight_max: Mapping[str, int] = field(default_factory=dict)
+    """By robot, the most batches that were on their way at once."""
+    over_window: Mapping[str, int] = field(default_factory=dict)
+    """By robot, batches sent although the backend's last word wanted fewer on their way."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What else is worth telling, by name."""
