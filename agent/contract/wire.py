@@ -20,6 +20,9 @@ EVERY_MARK: Final = "$share/billing/v1/+/+/" + MARK
 REFUSED: Final = "vx-refused"
 """MQTT user property of an answer on `usage/ack` that is a refusal: its code. The message is signed like an ack."""
 
+PATIENCE: Final = frozenset({"busy", "too-many-ranges"})
+"""Refusals that pass by themselves: the same is sent again soon, not much later as where a person must act."""
+
 ENCODED: Final = "vx-encoding"
 """MQTT user property of a compressed batch, as HTTP's Content-Encoding: gzip or zstd."""
 

@@ -69,14 +69,17 @@ def test_each_answer_finds_its_own_question(broker: Broker) -> None:
     play(story())
 
 
-def test_a_refusal_says_its_code_and_garbage_is_no_answer(broker: Broker) -> None:
+@pytest.mark.parametrize(
+    ("code", "answer"), [("unknown-key", Refused("unknown-key", "who?", 700)), *((code, Retry("who?", 700)) for code in wire.PATIENCE)]
+)
+def test_a_refusal_says_its_code_and_garbage_is_no_answer(broker: Broker, code: str, answer: Refused | Retry) -> None:
     async def story() -> None:
-        words = wire.written(wire.Refusal(code="unknown-key", message="who?", retry_after_ms=700))
+        words = wire.written(wire.Refusal(code=code, message="who?", retry_after_ms=700))
         backend, link = Backend(broker, refusing=words), MqttLink(as_robot(broker), CLOCK)
         await within(backend.mqtt.ready())
         await within(link.ready())
         backend.answer(b"", b"not JSON", {wire.REFUSED: "x"})
-        assert await link.send(b"x", MARKS) == Refused("unknown-key", "who?", 700)
+        assert await link.send(b"x", MARKS) == answer
         assert link.dropped == 1
         await link.aclose()
         await backend.aclose()

@@ -99,6 +99,8 @@ def _answer(message: Incoming) -> Answer | None:
         refusal = wire.read_refusal(message.content)
     except BadInput:
         return None
+    if refusal.code in wire.PATIENCE:
+        return Retry(refusal.message, refusal.retry_after_ms)
     return Refused(refusal.code, refusal.message, refusal.retry_after_ms)
 
 

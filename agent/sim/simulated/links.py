@@ -19,8 +19,6 @@ from agent.store.ledger.chain import Identity
 KEEPALIVE_S = 45.0
 """A line that carries nothing for so long is given up: one keepalive and a half."""
 
-TURNED_AWAY = frozenset({"busy", "too-many-ranges"})
-"""Refusals that are no refusals over HTTP, but a 503."""
 
 RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 500, 20_000
 """Of MQTT."""
@@ -130,6 +128,8 @@ def _answer(message: Message) -> Answer:
         refusal = wire.read_refusal(message.content)
     except BadInput as error:
         return Retry(str(error))
+    if refusal.code in wire.PATIENCE:
+        return Retry(refusal.message, refusal.retry_after_ms)
     return Refused(refusal.code, refusal.message, refusal.retry_after_ms)
 
 
@@ -182,6 +182,6 @@ class SimulatedHttps:
         refusal = answered.refusal
         if refusal is None:
             return Acked(answered.content, answered.marks)
-        if refusal.code in TURNED_AWAY:
+        if refusal.code in wire.PATIENCE:
             return Retry(refusal.message, refusal.retry_after_ms)
         return Refused(refusal.code, refusal.message, refusal.retry_after_ms)

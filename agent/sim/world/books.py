@@ -142,10 +142,10 @@ def _put_epoch(held: Billing, connection: Any, epoch: Any, device: str) -> None:
     held.epochs[device, epoch.epoch] = EpochHeld(epoch.cum, epoch.head_hash.hex(), hashes)
 
 
-def summed(attempts: Iterable[Data]) -> dict[str, dict[str, Any]]:
-    """By stage: records, figures, unresolved, and the amounts as the records say them."""
-    told = report.totals({"type": USAGE, "data": one} for one in attempts)
-    return {row["stage"]: row for row in told["stages"]}
+def summed(attempts: Iterable[Data]) -> list[dict[str, Any]]:
+    """By stage and model: records, figures, unresolved, and the amounts as the records say them."""
+    told: list[dict[str, Any]] = report.totals({"type": USAGE, "data": one} for one in attempts)["stages"]
+    return told
 
 
 def money(attempts: Iterable[Data], card: RateCard) -> Decimal:

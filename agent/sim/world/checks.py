@@ -1,7 +1,7 @@
 """What must be true when a scenario has ended: each check has a name, an answer and the figures it rests on."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -101,15 +101,20 @@ class Case:
 def _units(case: Case) -> tuple[bool, str]:
     """Billed units = appended units, per stage; by the records, and by the backend's running totals."""
     ours, theirs = summed(case.appended), summed(case.billed)
-    running: Counter[str] = Counter()
-    for row in case.billing.totals:
-        running[row["stage"]] += row["records"]
-    kept = {stage: row["records"] for stage, row in theirs.items()} == dict(running)
+    running, calls = _calls(case.billing.totals), _calls(theirs)
+    kept = calls == running
     wrong = {"lost": case.lost, "billed twice": case.twice, "altered": case.altered}
     told = "; ".join(f"{name}: {_few(keys)}" for name, keys in wrong.items() if keys)
-    figures = ", ".join(f"{stage} {row['records']} calls" for stage, row in theirs.items())
+    figures = ", ".join(f"{stage} {count} calls" for stage, count in calls.items())
     ok = ours == theirs and kept and not told
     return ok, told or ("" if kept else f"its running totals say {dict(running)}, ") + figures
+
+
+def _calls(rows: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    calls: Counter[str] = Counter()
+    for row in rows:
+        calls[row["stage"]] += row["records"]
+    return calls
 
 
 def _money(case: Case) -> tuple[bool, str]:

@@ -236,7 +236,8 @@ def checkpoint(connection: sqlite3.Connection) -> tuple[int, str, Counter[Place]
 
 def _of_few_bytes(rows: Iterable[Any]) -> list[Any]:
     """As many as a batch could hold if it held nothing else, each with its body decoded at its end: that is done once, and to no others."""
-    found, size = [], 0
+    found: list[Any] = []
+    size = 0
     for row in rows:
         size += len(row[3]) + len(row[4] or b"")
         if found and size > BATCH_BYTES_MAX * 3 // 4:
