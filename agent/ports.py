@@ -169,6 +169,10 @@ class Ears(Protocol):
         ...
 
 
+BATCHES_MAX = 64
+"""Batches asked for at once, 4 MiB: after a restore there may be thousands to send again."""
+
+
 class Backlog(Protocol):
     """The ledger as whoever sends it sees it: batches of all epochs that still have something to send."""
 
@@ -185,8 +189,8 @@ class Backlog(Protocol):
         """The next records that never left, noted as leaving before this returns; None if there are none."""
         ...
 
-    async def unacked(self, epoch: str) -> list[Batch]:
-        """Batches that left and were not acknowledged, oldest first, the same bytes as then."""
+    async def unacked(self, epoch: str, after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
+        """Batches that left and were not acknowledged, above a sequence, oldest first, the same bytes as then; at most so many."""
         ...
 
     async def signed(self, batch: Batch) -> Mapping[str, str]:

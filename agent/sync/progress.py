@@ -13,10 +13,7 @@ from dataclasses import dataclass, field
 
 from agent.contract.ack import Ack
 from agent.contract.batch import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Batch
-from agent.contract.wire import INFLIGHT_MAX
-
-WAITING_MAX = 8 * INFLIGHT_MAX
-"""Batches of an epoch held for sending again, 4 MiB; after a restore there may be thousands, the rest is fetched later."""
+from agent.ports import BATCHES_MAX
 
 FULL_BYTES = BATCH_BYTES_MAX // 2
 """A batch of more was closed because it was full: its next record, with its raw usage, takes up to half a batch."""
@@ -62,6 +59,8 @@ class Progress:
     """Marks in a row that moved nothing."""
     again: bool = False
     """Batches that have left are to be fetched once more."""
+    after: int = 0
+    """Of them, those above this sequence are still to be fetched."""
     dry: bool = False
     """Nothing that never left is there."""
     full: bool = True
@@ -88,16 +87,14 @@ class Progress:
         for batch in batches:
             self.top = max(self.top, batch.last)
             if batch.first not in known and not self.settled(batch):
-                if len(self.waiting) == WAITING_MAX:
-                    self.again = True
-                    break
                 self.waiting.append(Parcel(self.epoch, batch))
         self.waiting.sort(key=_place)
 
     def brought(self, batches: Sequence[Batch], now: float, *, again: bool, asked: int = 1) -> None:
-        """What a fetch has brought: all that have left, or as many as are there of the `asked` next that never left."""
+        """What a fetch has brought: a piece of those that have left, or as many as are there of the `asked` next that never left."""
         if again:
-            self.again = False
+            self.again = len(batches) >= BATCHES_MAX
+            self.after = batches[-1].last if batches else self.after
         else:
             self.dry = len(batches) < asked
             self.full = not self.dry and all(is_full(batch) for batch in batches)

@@ -38,7 +38,9 @@ class Fetch:
 
     epoch: str
     again: bool
-    """All that have left and are not acknowledged; else the next that never left."""
+    """Those that have left and are not acknowledged; else the next that never left."""
+    after: int = 0
+    """Of those that have left, the ones above this sequence; not all fit at once."""
     count: int = 1
     """At most so many that never left, asked for together: they share one sync of the disk."""
 

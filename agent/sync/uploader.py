@@ -19,6 +19,7 @@ full disk. A record that comes while nothing is on its way leaves at once; while
 so that few batches carry many. After a failure one batch at a time is tried until one gets through.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from agent.contract.ack import Ack, Standing
@@ -36,6 +37,9 @@ CLOSED_MS = 5_000
 
 STUCK_FIRST_MS, STUCK_MOST_MS = 1_000, 30 * 60_000
 """Ceilings of the pause before the mark is asked again of an epoch where all is sent and something is missing."""
+
+RECHECK_S = 3_600.0
+"""Each hour, a little spread, the mark is asked for without need: an idle robot must notice a backend that was restored."""
 
 WHO_WE_ARE = frozenset({"unknown-key", "unknown-device", "unauthorized", "forbidden"})
 """Refusals of the robot, not of what it sent."""
@@ -58,6 +62,7 @@ class Uploader:
         self._trying: Mark | None = None
         self._connection: tuple[str, int] | None = None
         self._opens_at = 0.0
+        self._recheck_at = math.inf
 
     @property
     def in_flight(self) -> int:
@@ -127,7 +132,7 @@ class Uploader:
         elif newer or ack.backend_id != self.backend_id:
             epoch.mark_due = True
         if mark:
-            epoch.mark_due, epoch.again, epoch.dry = False, True, False
+            epoch.mark_due, epoch.again, epoch.after, epoch.dry = False, True, ack.cum_ack, False
             epoch.marks_missed = 0
             epoch.stuck_at = now + pause_s(epoch.stuck_marks, chance, STUCK_FIRST_MS, STUCK_MOST_MS)
         if mark or not older:
@@ -197,6 +202,7 @@ class Uploader:
         working = any(epoch.working for epoch in self._epochs.values())
         changes_at = self.route.silence(working, now, chance)
         self._notice_connection()
+        self._notice_hour(now, chance)
         if self._trying is None and self._epochs and (first := self.route.to_try(now)):
             present = list(self._epochs)[-1]
             return Mark(first.name, present, now, self._epochs[present].acked, trial=True)
@@ -232,7 +238,7 @@ class Uploader:
             for parcel in epoch.waiting:
                 yield Send(self.route.way.name, parcel, now) if now >= parcel.not_before else Wait(parcel.not_before)
         if epoch.again and not epoch.waiting:
-            yield Fetch(epoch.epoch, again=True)
+            yield Fetch(epoch.epoch, again=True, after=epoch.after)
         elif epoch.listed and not epoch.dry and (free := open_ - self.in_flight - self.waiting) > 0:
             gathered = epoch.fetched_at + GATHER_MS_MAX / 1000
             ready = epoch.full or not epoch.flying or now >= gathered
@@ -248,6 +254,13 @@ class Uploader:
             self._connection = (way.name, way.connections)
             for epoch in self._epochs.values():
                 epoch.mark_due = epoch.mark_due or (epoch.listed and epoch.epoch != known)
+
+    def _notice_hour(self, now: float, chance: float) -> None:
+        if now >= self._recheck_at:
+            for epoch in self._epochs.values():
+                epoch.mark_due = epoch.mark_due or epoch.listed
+        if now >= self._recheck_at or self._recheck_at == math.inf:
+            self._recheck_at = now + RECHECK_S * (0.75 + chance / 2)
 
     def _told(self, ack: Ack, now: float, chance: float) -> None:
         """What every new ack says besides its cursor."""

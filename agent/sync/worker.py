@@ -191,7 +191,7 @@ class Worker:
     async def _fetch(self, step: Fetch) -> None:
         """What was brought is kept also where something else could not be: it is noted as left."""
         if step.again:
-            self._uploader.brought(step, await self._backlog.unacked(step.epoch), self._now())
+            self._uploader.brought(step, await self._backlog.unacked(step.epoch, step.after), self._now())
             return
         asked = [self._backlog.next_batch(step.epoch) for _ in range(step.count)]
         brought = await asyncio.gather(*asked, return_exceptions=True)

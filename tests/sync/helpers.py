@@ -13,7 +13,7 @@ from agent.contract.batch import Batch
 from agent.contract.canonical import genesis
 from agent.contract.signing import SigningKey
 from agent.errors import VoxmeterError
-from agent.ports import Acked, Answer, Refused, Retry
+from agent.ports import BATCHES_MAX, Acked, Answer, Refused, Retry
 
 DEVICE = "sim-0001"
 KEY = SigningKey.from_seed(bytes(range(32)))
@@ -135,8 +135,8 @@ class Books:
         self.batches.setdefault(epoch, []).append(batch)
         return batch
 
-    def unacked(self, epoch: str) -> list[Batch]:
-        return [batch for batch in self.batches.get(epoch, []) if batch.last > self.cursor.get(epoch, 0)]
+    def unacked(self, epoch: str, after: int, most: int) -> list[Batch]:
+        return [batch for batch in self.batches.get(epoch, []) if batch.last > max(self.cursor.get(epoch, 0), after)][:most]
 
     def take(self, ack: Ack, *, mark: bool) -> Standing:
         at = self.cursor.get(ack.epoch, 0)
@@ -179,9 +179,9 @@ class PlayedBacklog:
         self._called("next_batch")
         return self.books.next_batch(epoch)
 
-    async def unacked(self, epoch: str) -> list[Batch]:
+    async def unacked(self, epoch: str, after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
         self._called("unacked")
-        return self.books.unacked(epoch)
+        return self.books.unacked(epoch, after, most)
 
     async def signed(self, batch: Batch) -> Mapping[str, str]:
         self._called("signed")

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.contract.ack import Ack
 from agent.contract.wire import INFLIGHT_MAX
+from agent.ports import BATCHES_MAX
 from agent.sync.steps import Fetch, Idle, Mark, Send, Step, Wait
 from agent.sync.uploader import Uploader
 from tests.sync.helpers import Backend, Books, batch_of, epoch_of
@@ -138,7 +139,7 @@ class World(RuleBasedStateMachine):
             if not step.again:
                 assert self.uploader.in_flight + self.uploader.waiting + step.count <= min(INFLIGHT_MAX, self.uploader.window)
             new = [] if step.again else [self.books.next_batch(step.epoch) for _ in range(step.count)]
-            batches = self.books.unacked(step.epoch) if step.again else [batch for batch in new if batch]
+            batches = self.books.unacked(step.epoch, step.after, BATCHES_MAX) if step.again else [batch for batch in new if batch]
             self.uploader.brought(step, batches, self.now)
             return
         assert self.up[step.link]

@@ -104,7 +104,8 @@ def _usage(one: Due, taken: set[Attempt], used: list[tuple[dict[str, Any], Dated
     data = one.judged.data
     if data["role"] != BILLABLE:
         return State.PLAIN
-    done.odometer.update(odometer_of_data(data))
+    for place, quantity in odometer_of_data(data).items():
+        done.odometer[place] += quantity
     attempt = (data["turn_id"], data["stage"], data["attempt"])
     if (closed or "replaces" in data) and attempt in taken:
         return State.AGAIN

@@ -91,6 +91,9 @@ class MqttLink:
             self._settings.heard(answer)
 
 
+FORK = "fork"
+
+
 def _answer(message: Incoming) -> Answer | None:
     """None for what is no answer. Whether an ack is genuine its reader decides."""
     if wire.REFUSED not in message.marks:
@@ -99,7 +102,7 @@ def _answer(message: Incoming) -> Answer | None:
         refusal = wire.read_refusal(message.content)
     except BadInput:
         return None
-    if refusal.code in wire.PATIENCE:
+    if refusal.code in wire.PATIENCE or refusal.code == FORK:  # nobody has checked who signed it; a fork is told in an ack
         return Retry(refusal.message, refusal.retry_after_ms)
     return Refused(refusal.code, refusal.message, refusal.retry_after_ms)
 

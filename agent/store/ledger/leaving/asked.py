@@ -10,16 +10,9 @@ from agent.contract.ack import Ack
 from agent.contract.canonical import INTEGER_MAX
 from agent.contract.record import type_name
 from agent.contract.signing import SigningKey, encode
-from agent.store.ledger.leaving.backlog import WAITING, Place, checkpoint, cursor, folded, last_batch, lines, of_one_piece, totals_of
+from agent.store.ledger.leaving.backlog import WAITING, Place, checkpoint, cursor, folded, lines, of_one_piece, totals_of
 
 GAP, KEY = type_name("gap"), type_name("key")
-
-
-def waits(connection: sqlite3.Connection, epoch: str) -> bool:
-    """Whether something is still to be sent, or to be acknowledged."""
-    begin, _, _ = last_batch(connection, epoch)
-    rows = connection.execute(WAITING, (begin + 1, INTEGER_MAX, 1)).fetchall()
-    return cursor(connection).acked < begin or bool(rows)
 
 
 def has_hole(connection: sqlite3.Connection, epoch: str) -> bool:

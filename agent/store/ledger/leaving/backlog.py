@@ -95,14 +95,14 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
     return batch
 
 
-def unacked(connection: sqlite3.Connection, epoch: str, device: str) -> list[Batch]:
-    """Batches that left and were not acknowledged, to be sent again, byte for byte the same.
+def unacked(connection: sqlite3.Connection, epoch: str, device: str, after: int, most: int) -> list[Batch]:
+    """Batches that left and were not acknowledged, above a sequence, at most so many, to be sent again, byte for byte the same.
 
     A mark may lie below what is pruned; there is nothing of that to send.
     """
-    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? ORDER BY last"
-    begin = max(cursor(connection).acked, checkpoint(connection)[0])
-    return [_again(connection, epoch, device, row) for row in connection.execute(query, (begin,)).fetchall()]
+    query = "SELECT first, last, odometer, anchors FROM batch WHERE last > ? ORDER BY last LIMIT ?"
+    begin = max(cursor(connection).acked, checkpoint(connection)[0], after)
+    return [_again(connection, epoch, device, row) for row in connection.execute(query, (begin, most)).fetchall()]
 
 
 def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Standing, dict[str, Any]]:
@@ -116,24 +116,28 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
     standing = compare(ack, lambda sequence: _hash_at(connection, sequence), own_last=_last(connection), acked=at.acked)
     at_server = written_time(datetime.datetime.fromisoformat(ack.server_time))
     overtaken = ack.cum_ack == at.acked and at_server < meta(connection).get("server_time", "")
-    if standing not in ("agreed", "behind") or ((standing == "behind" or overtaken) and not mark):
+    if standing not in ("agreed", "behind"):
+        return standing, {}
+    _bury(connection, ack)  # also where it was overtaken: nobody says it twice
+    if (standing == "behind" or overtaken) and not mark:
         return standing, {}
     left = max(at.batched, ack.cum_ack, *(held.last for held in ack.ranges))
     told = {"acked": ack.cum_ack, "batched": left, "durable_through": ack.durable_through}
     put_meta(connection, server_time=at_server, **{name: str(sequence) for name, sequence in told.items()})
     connection.execute("UPDATE batch SET acked_at = NULL WHERE last > ?", (ack.cum_ack,))
     connection.execute("UPDATE batch SET acked_at = ? WHERE last <= ? AND acked_at IS NULL", (at_server, ack.cum_ack))
-    for reject in ack.rejects:
-        if reject.final:
-            connection.execute(
-                "INSERT OR IGNORE INTO deadletter (sequence, code, body) SELECT sequence, ?, body FROM record WHERE sequence = ?",
-                (reject.code, reject.sequence),
-            )
     if ack.cum_ack == at.acked:
         return standing, {}
     row = connection.execute("SELECT odometer FROM batch WHERE last <= ? ORDER BY last DESC LIMIT 1", (ack.cum_ack,)).fetchone()
     known = orjson.loads(row[0]) if row else []
     return standing, {"epoch": ack.epoch, "sequence": ack.cum_ack, "hash": ack.head_hash, "odometer": known}
+
+
+def _bury(connection: sqlite3.Connection, ack: Ack) -> None:
+    """Keeps what will never be billed as dead letters."""
+    final = [(reject.code, reject.sequence) for reject in ack.rejects if reject.final]
+    query = "INSERT OR IGNORE INTO deadletter (sequence, code, body) SELECT sequence, ?, body FROM record WHERE sequence = ?"
+    connection.executemany(query, final)
 
 
 def written_time(moment: datetime.datetime) -> str:

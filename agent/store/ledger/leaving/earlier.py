@@ -28,6 +28,9 @@ T = TypeVar("T")
 CLOSED = "closed"
 """In `meta` of an earlier ledger: all of it that had to be is issued again, nothing more is sent of it."""
 
+EPOCHS_MAX = 20
+"""Earlier epochs that are still sent and asked about, the latest: each keeps a file open."""
+
 AGAIN_AT_ONCE = 100
 """Records issued again in one transaction."""
 
@@ -53,7 +56,10 @@ class Earlier:
         self._open: dict[str, sqlite3.Connection] = {}
 
     def waiting(self) -> tuple[list[str], list[str]]:
-        """Epochs to send as they are, oldest first; and names of ledgers whose rest must be issued again."""
+        """Epochs to send as they are, oldest first; and names of ledgers whose rest must be issued again.
+
+        One that is acked stays among them: the backend may lose it, and only who is asked can say so.
+        """
         send, again = [], []
         for path in sorted(epochs.aside(self._state), key=epochs.changed):
             epoch = path.name[7:39]
@@ -63,17 +69,17 @@ class Earlier:
                     self.release(path.name)
                 elif path.name != named(epoch) or asked.has_hole(self._ledger(path.name), epoch):
                     again.append(path.name)
-                elif asked.waits(self._ledger(path.name), epoch):
-                    send.append(epoch)
                 else:
-                    self.release(path.name)
-        return send, again
+                    send.append(epoch)
+        for epoch in send[:-EPOCHS_MAX]:
+            self.release(named(epoch))
+        return send[-EPOCHS_MAX:], again
 
     def next_batch(self, epoch: str) -> Batch | None:
         return self._commit(epoch, lambda connection: backlog.next_batch(connection, epoch, self._device))
 
-    def unacked(self, epoch: str) -> list[Batch]:
-        return backlog.unacked(self._ledger(named(epoch)), epoch, self._device)
+    def unacked(self, epoch: str, after: int, most: int) -> list[Batch]:
+        return backlog.unacked(self._ledger(named(epoch)), epoch, self._device, after, most)
 
     def take(self, ack: Ack, *, mark: bool) -> Standing:
         """As `backlog.take`; an epoch that isn't here agrees with everything."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 from agent.contract.ack import Ack, Standing
 from agent.contract.batch import Batch, sign
 from agent.contract.signing import key_record_data
-from agent.ports import Appended, Draft, Entry
+from agent.ports import BATCHES_MAX, Appended, Draft, Entry
 from agent.store.db import meta, put_meta
 from agent.store.keys import Keys
 from agent.store.ledger.chain import Chain, Identity, Ready, ready
@@ -73,11 +73,14 @@ class Sending(ABC):
             return await self._do(lambda connection: backlog.next_batch(connection, self._chain.epoch, self._robot.device))
         return await self._beside(self._earlier.next_batch, epoch)
 
-    async def unacked(self, epoch: str = "") -> list[Batch]:
+    async def unacked(self, epoch: str = "", after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
         """See the port; by default of the present epoch."""
         if epoch in ("", self.epoch):
-            return await self._do(lambda connection: backlog.unacked(connection, self._chain.epoch, self._robot.device))
-        return await self._beside(self._earlier.unacked, epoch)
+            return await self._do(lambda connection: self._unacked(connection, after, most))
+        return await self._beside(self._earlier.unacked, epoch, after, most)
+
+    def _unacked(self, connection: sqlite3.Connection, after: int, most: int) -> list[Batch]:
+        return backlog.unacked(connection, self._chain.epoch, self._robot.device, after, most)
 
     async def signed(self, batch: Batch) -> Mapping[str, str]:
         """See the port. Raises BadInput for a key that can't be used."""
