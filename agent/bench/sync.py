@@ -18,10 +18,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from agent import profile as profiles
 from agent import upload
 from agent.app import ledger_of
 from agent.bench import memory
+from agent.billing.ledger import Store
+from agent.billing.ledger.sqlite import DATABASE_FILE
 from agent.clock import SystemClock
 from agent.contract.ack import Ack, Standing
 from agent.link import TRANSPORTS
@@ -31,6 +35,8 @@ from agent.sim.power.life import a_usage
 from agent.sim.real.backend import Backend
 from agent.sim.real.broker import Broker
 from agent.sim.real.office import registered
+from agent.sim.simulated.campaign import run_simulated
+from agent.sim.world import scenario
 from agent.store.db import LEDGER_FILE, SETTINGS
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
@@ -77,7 +83,7 @@ class TimedLedger(SqliteLedger):
 
 
 async def run(records: int, folder: Path) -> dict[str, Any]:
-    """All figures with what they should reach, as JSON values."""
+    """All figures of one robot with what they should reach, as JSON values."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         full, bare = Path(scratch) / "full", _Bare(Path(scratch))
         profile = profiles.load("scripted")
@@ -91,6 +97,13 @@ async def run(records: int, folder: Path) -> dict[str, Any]:
             one["ratio"] = round(one["records_per_s"] / one["bare_per_s"], 3)
             told[transport] = one
     return told
+
+
+def fleet(devices: int, seed: int) -> dict[str, Any]:
+    """A week's backlog of so many robots that come back at once, on simulated time: whether it drains, and who was over the window."""
+    report = run_simulated(scenario.load("stampede"), devices, seed)
+    checks = {check.name: check.says if check.ok else f"FAILED: {check.says}" for check in report.checks}
+    return {"devices": devices, "seed": seed, "ok": report.ok, "checks": checks, "figures": dict(report.figures)}
 
 
 async def _filled(state: Path, profile: Profile, records: int) -> None:
@@ -110,26 +123,35 @@ def _usage(template: Draft) -> Draft:
 
 
 class _Bare:
-    """SQLite as anyone would use it for such rows."""
+    """SQLite as anyone would use it: the backend's own table with its indexes, rows as the backend puts them, and nothing else done."""
 
     def __init__(self, folder: Path) -> None:
-        self._connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
+        (folder / "bare").mkdir()
+        Store(folder / "bare", SystemClock()).abandon()  # it has made its tables
+        self._connection = sqlite3.connect(folder / "bare" / DATABASE_FILE, isolation_level=None)
         for setting in SETTINGS:
             self._connection.execute(f"PRAGMA {setting}")
-        self._connection.execute("CREATE TABLE record (device TEXT, epoch TEXT, sequence INTEGER, hash BLOB, body BLOB)")
-        self._connection.execute("CREATE UNIQUE INDEX place ON record (device, epoch, sequence)")
         self._runs = count()
 
     def rate(self, full: Path, blocks: int = 8) -> list[float]:
         """Rows a second of each block."""
-        rates, run = [], f"epoch {next(self._runs)}"
+        rates, run = [], next(self._runs)
         for rows in _blocks(full, blocks):
+            told = [_row(run, *row) for row in rows]
             began = time.perf_counter()
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?)", [("d", run, *row) for row in rows])
+            self._connection.executemany(f"INSERT INTO record VALUES ({', '.join('?' * len(told[0]))})", told)
             self._connection.execute("COMMIT")
             rates.append(len(rows) / (time.perf_counter() - began))
         return rates
+
+
+def _row(run: int, sequence: int, hash_: bytes, body: bytes) -> tuple[object, ...]:
+    record = orjson.loads(body)
+    told = record["data"]
+    now = "2026-11-22T12:00:00.000Z"
+    turn = (told.get("turn_id"), told.get("stage"), told.get("attempt"))
+    return (run, sequence, hash_, record["type"], body, now, now, 1, *turn, None, 1)
 
 
 def _blocks(full: Path, blocks: int) -> Iterator[list[tuple[int, bytes, bytes]]]:

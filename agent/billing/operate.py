@@ -1,19 +1,26 @@
 """What the operator orders on the command line: credentials, one-time tokens, backups; done by the backend that runs, or here.
 
-While `billing serve` owns the books its door takes the order; otherwise the order takes the lock itself.
+While `billing serve` owns the books its door takes the order; otherwise the order takes the lock itself. Whoever may open the
+door (see agent/door.py) is the operator.
+
+    {"op": …, …}     -> {"told": …}
+    what fails       -> {"error": {"code", "message", "todo", "exit_status"}}
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from agent.billing.access import Access, door
+from agent import door
+from agent.billing.access import Access
 from agent.billing.access.keyfile import backend_key
 from agent.billing.access.registration import Minting
 from agent.billing.ledger import Store
 from agent.clock import Clock
 from agent.contract.signing import SEED_BYTES, decode
+from agent.door import Door, Limits
 from agent.errors import BadInput, LedgerBusy
 
 STARTING_SECONDS = 5.0
@@ -21,43 +28,63 @@ STARTING_SECONDS = 5.0
 
 LOOK_SECONDS = 0.1
 
+SOCKET = "billing.sock"
+
+LIMITS = Limits(line_bytes_max=16 * 1024 * 1024)
+"""A list of all credentials of a fleet of some 50,000 robots; a longer line is none of ours."""
+
+WHO = "the backend"
+
 Order = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
-def orders(store: Store, access: Access) -> Order:
-    """Carries out one order: `{"op", …}` -> what is told. Raises BadInput for one it doesn't know."""
-    known: dict[str, Order] = {
-        "keys create": lambda asked: _create(access, asked),
-        "keys list": lambda _: access.listed(),
-        "keys revoke": lambda asked: _revoke(access, asked),
-        "token": lambda asked: _token(access, asked),
-        "backup": lambda asked: _backup(store, asked),
+def answering(folder: Path, store: Store, access: Access) -> AbstractAsyncContextManager[None]:
+    """Takes orders in a folder while it is open. The caller owns the folder."""
+    return door.answering(orders(store, access), folder, SOCKET, LIMITS, who=WHO)
+
+
+def orders(store: Store, access: Access) -> dict[str, Door]:
+    """By op, what carries the order out. Each raises BadInput for an order it can't read."""
+    return {
+        "keys create": _telling(lambda asked: _create(access, asked)),
+        "keys list": _telling(lambda _: access.listed()),
+        "keys revoke": _telling(lambda asked: _revoke(access, asked)),
+        "token": _telling(lambda asked: _token(access, asked)),
+        "backup": _telling(lambda asked: _backup(store, asked)),
     }
 
-    async def done(asked: Mapping[str, Any]) -> Any:
-        order = known.get(str(asked.get("op")))
-        if order is None:
-            raise BadInput("the backend does not know this command", f"it knows: {', '.join(known)}")
-        return await order(asked)
 
-    return done
+def _telling(order: Order) -> Door:
+    async def carried_out(asked: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return {"told": await order(asked)}
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"this is no command: {type(error).__name__}: {error}", "use the same version on both sides") from error
+
+    return carried_out
 
 
-async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
+async def ordered(folder: Path, asked: dict[str, Any], clock: Clock) -> Any:
     """Has an order carried out by whoever owns the books. Raises what it raises, LedgerBusy if the owner takes no orders."""
     for _ in range(round(STARTING_SECONDS / LOOK_SECONDS)):
-        if await door.answers(folder):
-            return await door.asked(folder, asked)
+        if await door.answers(folder, SOCKET):
+            return await handed_over(folder, asked)
         try:
             store = Store(folder, clock)
         except LedgerBusy:
             await clock.sleep(LOOK_SECONDS)  # it is just starting, or ending
             continue
         try:
-            return await orders(store, Access(store, backend_key(folder, clock), clock))(asked)
+            done = await orders(store, Access(store, backend_key(folder, clock), clock))[asked["op"]](asked)
+            return done["told"]
         finally:
             await store.aclose()
     raise LedgerBusy(f"the books in {folder} have an owner which takes no commands", "wait until it has ended")
+
+
+async def handed_over(folder: Path, asked: Mapping[str, Any]) -> Any:
+    """What the backend that runs tells. Raises what it raised, LedgerBusy if it takes no orders."""
+    return (await door.asked(folder, SOCKET, asked, LIMITS, who=WHO))["told"]
 
 
 async def _create(access: Access, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from agent.billing.access import Access, door
+from agent.billing.access import Access
 from agent.billing.access.keyfile import backend_key
 from agent.billing.http import app
 from agent.billing.http.backend import Backend
@@ -25,7 +25,7 @@ from agent.billing.http.metrics import Attended, Metrics
 from agent.billing.ingest import Ingest
 from agent.billing.ledger import Store
 from agent.billing.mqtt import Consumer
-from agent.billing.operate import orders
+from agent.billing.operate import answering
 from agent.clock import Clock
 from agent.errors import BadInput, VoxmeterError
 from agent.link.tls import check_plain
@@ -144,7 +144,7 @@ async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say:
     api = app(store, attended, access, key, clock, limits=settings.limits, metrics=metrics)
     server = _Server(api, http)
     try:
-        async with door.answering(settings.folder, orders(store, access)), asyncio.TaskGroup() as group:
+        async with answering(settings.folder, store, access), asyncio.TaskGroup() as group:
             for number, link in enumerate(_links(settings.broker), 1):
                 group.create_task(Consumer(link, attended, key, clock, number=number, say=say).run())
             host, port = http.listener.getsockname()[:2]

@@ -32,13 +32,19 @@ def ledger(
 @app.command()
 def sync(
     records: Annotated[int, typer.Option("--records", min=1000, help="In the backlog.")] = 200_000,
+    robots: Annotated[
+        int, typer.Option("--robots", min=0, help="In the fleet that comes back at once, on simulated time; 0: none.")
+    ] = 2_000,
     folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """A backlog to a real backend over MQTT and HTTPS against bare inserts; one record on an idle robot; a whole fleet at once."""
     from agent.bench import sync as measured
+    from agent.clock import SystemClock
 
     told = run(measured.run(records, folder))
+    if robots:
+        told["stampede"] = measured.fleet(robots, SystemClock().seed())
     out(as_json, told, lambda console: console.print_json(data=told))
 
 

@@ -58,6 +58,28 @@ def kills(
     _show(as_json, told)
 
 
+@app.command()
+def scenarios(
+    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Seeds at least, of every scenario.")] = 0,
+    seconds: Seconds = 0,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Robots in each.")] = 8,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play all scenarios on simulated time, seed after seed, and check both sides' books. Exit 1 if a record is lost or billed twice."""
+    from agent.clock import SystemClock
+    from agent.sim.simulated import campaign
+
+    clock = SystemClock()
+    first = _seed(seed, clock.seed())
+    told = campaign.run_campaign(seeds, seconds, clock, first_seed=first, devices=devices)
+    out(as_json, told, lambda console: console.print_json(data=told))
+    if failed := told["failed"]:
+        one = failed[0]
+        again = f"voxmeter sim run {one['scenario']} --simulated --devices {devices} --seed {one['seed']}"
+        fail(f"{len(failed)} of {told['runs']} runs are not as they must be; repeat the first with: {again}", 1)
+
+
 @app.command("run")
 def run_scenario(
     scenario: Annotated[str, typer.Argument(help="Its name, or the path of its TOML file.")],

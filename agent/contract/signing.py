@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -24,6 +25,9 @@ KEY_ID_DIGITS = 32
 """128 bits: nobody finds a second key with the same id."""
 
 SEAL_KEY_BYTES = 32
+OWN_KEYS_KEPT, KEYS_KEPT = 8, 4_096
+"""Keys kept ready for use: making one ready takes as long as a third of signing with it."""
+
 NONCE_BYTES = 12
 """What AES-GCM takes without hashing. Random ones are safe for some billion texts under one key."""
 
@@ -51,7 +55,7 @@ class SigningKey:
     @classmethod
     def from_seed(cls, seed: bytes) -> "SigningKey":
         """Raises ValueError unless the seed is SEED_BYTES long."""
-        return cls(seed, Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw())
+        return cls(seed, _private(seed).public_key().public_bytes_raw())
 
     @property
     def key_id(self) -> str:
@@ -59,7 +63,17 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes, the same ones for the same message."""
-        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+        return _private(self.seed).sign(message)
+
+
+@lru_cache(maxsize=OWN_KEYS_KEPT)
+def _private(seed: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+@lru_cache(maxsize=KEYS_KEPT)
+def _public(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def key_id_of(public: bytes) -> str:
@@ -70,7 +84,7 @@ def key_id_of(public: bytes) -> str:
 def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether the signature is that key's over that message; False for anything that is no key or no signature."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _public(public).verify(signature, message)
     except (InvalidSignature, ValueError, TypeError):
         return False
     return True

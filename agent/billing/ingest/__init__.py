@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import orjson
 from pydantic import ValidationError
 
 from agent.billing.ingest.books import Arrived, Taken, TooManyRanges, commit
@@ -199,8 +198,7 @@ def _judged(batch: BatchContent, tenant: str, device: str) -> list[Judged]:
         raise _Refused("forbidden", f"the batch is of device {batch.device[:80]!r}, it came from {device!r}")
     source = source_of(tenant, device, batch.epoch)
     found = []
-    for sequence, hash_, body in batch.records:
-        record = orjson.loads(body)
+    for (sequence, hash_, body), record in zip(batch.records, batch.decoded, strict=True):
         if record["source"] != source:
             raise _Refused("forbidden", f"record {sequence} is of {record['source'][:200]!r}, it came from {source}")
         found.append(Judged(sequence, hash_, body, record, problem(record, body)))

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -22,6 +23,9 @@ GAP, ROLLUP, KEY = type_name("gap"), type_name("rollup"), type_name("key")
 
 EXACT_DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?")
 """What sums of a billion records keep exact in 80 digits; a card's finest product has 33 digits after the point."""
+
+DECIMALS_KEPT: Final = 8_192
+"""Verdicts remembered: quantities and amounts of one price repeat."""
 
 COUNT: Final = re.compile(r"[0-9]{1,15}")
 """A count as text, below 2^53."""
@@ -116,8 +120,13 @@ def _total(total: Mapping[str, Any]) -> None:
 
 
 def _exact(text: object, where: str) -> None:
-    if not isinstance(text, str) or not EXACT_DECIMAL.fullmatch(text):
+    if not isinstance(text, str) or not _is_exact(text):
         raise ValueError(f"{where} is no decimal of at most 30 digits before and 40 after the point")
+
+
+@lru_cache(maxsize=DECIMALS_KEPT)
+def _is_exact(text: str) -> bool:
+    return EXACT_DECIMAL.fullmatch(text) is not None
 
 
 def digest(data: Mapping[str, Any]) -> bytes:

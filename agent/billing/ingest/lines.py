@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from agent.billing.ingest.dating import Dated
@@ -17,6 +18,12 @@ SHARED: Final = {"rate_card": "rate_card", "stage": "stage", "model": "gen_ai.re
 """Names of a line that all lines of a record share, and where its data has them."""
 
 FIELDS: Final = tuple(SHARED.values())
+
+
+DECIMALS_KEPT: Final = 8_192
+"""Figures remembered: quantities and amounts of one price repeat."""
+
+_decimal = lru_cache(maxsize=DECIMALS_KEPT)(Decimal)
 
 
 class _Line:
@@ -65,7 +72,7 @@ def _put(held: dict[str, _Line], data: Mapping[str, Any]) -> None:
         line.records += 1
         line.quantity = EXACT.add(line.quantity, quantity)
     for charge in data.get("charges", ()):
-        class_, used, amount = charge["class"], Decimal(charge["quantity"]), Decimal(charge["amount"])
+        class_, used, amount = charge["class"], _decimal(charge["quantity"]), _decimal(charge["amount"])
         line = held.get(class_) or held.setdefault(class_, _Line())
         line.charge(used, amount)
         charged = EXACT.add(charged, amount)
@@ -76,5 +83,5 @@ def _put(held: dict[str, _Line], data: Mapping[str, Any]) -> None:
     first = held[next(iter(quantities))]
     first.distinct += 1
     first.unresolved += "amount" not in data
-    if rest := EXACT.subtract(Decimal(data.get("amount", "0")), charged):  # a writer that gave its amount without its lines
+    if rest := EXACT.subtract(_decimal(data.get("amount", "0")), charged):  # a writer that gave its amount without its lines
         first.charge(NOTHING, rest)
