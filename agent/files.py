@@ -1,10 +1,18 @@
-"""Puts a file on the disk so that after a power cut it is either the old one or the new one, whole."""
+"""Puts a file on the disk so that after a power cut it is either the old one or the new one, whole; reads one that nobody else can."""
 
 import os
+import stat
 from pathlib import Path
+
+from agent.errors import BadInput
 
 MODE = 0o600
 """State is for its owner's eyes."""
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""Rights that anybody but the owner has."""
+
+OPEN_TODO = "chmod 600 it, and replace the key if others were on the machine"
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -31,5 +39,32 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_private(path: Path, bytes_max: int, open_todo: str = OPEN_TODO) -> bytes | None:
+    """The first bytes of a file that only its owner can use; None if there is none.
+
+    `open_todo` is what to do about one that others can use. Raises BadInput for it, OSError for one that can't be read.
+    """
+    found = read_beginning(path, bytes_max)
+    if found is None:
+        return None
+    content, mode = found
+    if mode & OTHERS:
+        raise BadInput(f"{path} is open to others (mode {mode:04o})", open_todo)
+    return content
+
+
+def read_beginning(path: Path, bytes_max: int) -> tuple[bytes, int] | None:
+    """The first bytes of a file, and its mode; None if there is none. A pipe in its place does not make it wait. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        return os.read(descriptor, bytes_max), mode
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from agent import profile as profiles
 from agent.app import App, opened, written
 from agent.audio import wav
 from agent.clock import Clock, SystemClock
+from agent.door import Door
 from agent.errors import BadInput, LedgerBusy, VoxmeterError
 from agent.profile import Profile
 from agent.store.state import Lock, state_folder
@@ -87,7 +88,7 @@ async def run(profile: str, state: Path | None, say: Say) -> None:
                 idle.create_task(carrying.run())
 
 
-def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, owner.Door]:
+def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, Door]:
     async def sync_now(_: dict[str, Any]) -> dict[str, Any]:
         if carrying is None:
             raise BadInput(

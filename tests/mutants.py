@@ -92,7 +92,7 @@ MUTANTS = [
     ),
     Mutant(
         "folder not synced: odometer file",
-        "agent/store/files.py",
+        "agent/files.py",
         (("    rename_durably(part, path)", '    part.rename(path) if path.suffix == ".json" else rename_durably(part, path)'),),
     ),
     Mutant(

@@ -64,7 +64,7 @@ def _telling(order: Order) -> Door:
     return carried_out
 
 
-async def ordered(folder: Path, asked: dict[str, Any], clock: Clock) -> Any:
+async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
     """Has an order carried out by whoever owns the books. Raises what it raises, LedgerBusy if the owner takes no orders."""
     for _ in range(round(STARTING_SECONDS / LOOK_SECONDS)):
         if await door.answers(folder, SOCKET):
@@ -75,7 +75,7 @@ async def ordered(folder: Path, asked: dict[str, Any], clock: Clock) -> Any:
             await clock.sleep(LOOK_SECONDS)  # it is just starting, or ending
             continue
         try:
-            done = await orders(store, Access(store, backend_key(folder, clock), clock))[asked["op"]](asked)
+            done = await orders(store, Access(store, backend_key(folder, clock), clock))[asked["op"]](dict(asked))
             return done["told"]
         finally:
             await store.aclose()

@@ -33,7 +33,6 @@ RAW_BYTES_MAX = 16 * 1024
 """Of a provider's usage object; of a larger one only the hash is kept, in its record."""
 
 HASH_BYTES = 32
-
 RAW_FRAME = len('{"body":"","sequence":},') + len(str(INTEGER_MAX))
 """What a line of `raw` takes besides its bytes, at the most."""
 

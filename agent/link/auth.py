@@ -2,11 +2,11 @@
 
 import os
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import BadInput
+from agent.files import read_beginning, read_private
 
 CREDENTIAL = "api-key"
 """Its name among systemd's credentials."""
@@ -25,10 +25,10 @@ def api_key(path: Path) -> Callable[[], str]:
 
     def read() -> str:
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        given = _content(Path(folder) / CREDENTIAL, private=False) if folder else None
+        given = _credential(Path(folder) / CREDENTIAL) if folder else None
         if given is not None:
             return _word(given, Path(folder or "") / CREDENTIAL)
-        held = _content(path, private=True)
+        held = _held(path)
         if held is None:
             raise BadInput(f"this robot has no API key: {path} is not there", TODO)
         return _word(held, path)
@@ -43,24 +43,21 @@ def _word(content: bytes, path: Path) -> str:
     return word.decode("ascii")
 
 
-def _content(path: Path, *, private: bool) -> bytes | None:
-    """The beginning of a file; None if there is none. A credential's rights are systemd's matter."""
+def _credential(path: Path) -> bytes | None:
+    """None if there is none. Who else may read it is systemd's matter."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
+        found = read_beginning(path, KEY_BYTES_MAX + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
+    return None if found is None else found[0]
+
+
+def _held(path: Path) -> bytes | None:
+    """None if there is no file. Raises BadInput for one that others can read."""
     try:
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        content = os.read(descriptor, KEY_BYTES_MAX + 1)
+        return read_private(path, KEY_BYTES_MAX + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
-    finally:
-        os.close(descriptor)
-    if private and mode & 0o077:
-        raise BadInput(f"{path} is open to others (mode {mode:04o})", "chmod 600 it, and replace the key if others were on the machine")
-    return content
 
 
 def _unreadable(path: Path, error: OSError) -> BadInput:

@@ -6,7 +6,6 @@ A key file is one line: the seed, and the id of the key it makes, so that damage
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.contract.signing import SEED_BYTES, SigningKey, decode, encode
 from agent.errors import BadInput
-from agent.store.files import rename_durably, sync_folder, write_durably
+from agent.files import read_private, rename_durably, sync_folder, write_durably
 
 KEYS_FOLDER = "keys"
 USAGE_KEY = "usage"
@@ -122,18 +121,7 @@ def make_folder(folder: Path) -> None:
 def read_secret(path: Path) -> bytes | None:
     """A file that only its owner can read; None if there is none. Raises BadInput for any other."""
     with plainly(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        try:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            content = os.read(descriptor, KEY_FILE_BYTES_MAX)
-        finally:
-            os.close(descriptor)
-    if mode & 0o077:
-        raise BadInput(f"{path} is open to others (mode {mode:04o})", "chmod 600 it, and replace the key if others were on the machine")
-    return content
+        return read_private(path, KEY_FILE_BYTES_MAX)
 
 
 def _held(path: Path) -> SigningKey | None:

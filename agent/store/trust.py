@@ -17,7 +17,7 @@ import orjson
 from agent.contract.registration import trusted_of
 from agent.contract.signing import encode
 from agent.errors import BadInput
-from agent.store.files import write_durably
+from agent.files import write_durably
 from agent.store.keys import KEYS_FOLDER, make_folder, plainly
 
 TRUST_FILE = "trust.toml"

@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.contract.signing import NONCE_BYTES, SEAL_KEY_BYTES, seal, unseal
 from agent.errors import BadInput
-from agent.store.files import MODE, sync_folder, write_durably
+from agent.files import MODE, sync_folder, write_durably
 from agent.store.keys import KEYS_FOLDER, make_folder, plainly, read_secret
 
 TEXT_FILE = "text.db"

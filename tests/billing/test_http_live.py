@@ -15,15 +15,16 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.billing.access import door
 from agent.billing.http import usage
 from agent.billing.http.gate import Limits
+from agent.billing.operate import SOCKET, handed_over
 from agent.billing.serve import Ready, Settings, broker_at, listening, networks, serve
 from agent.clock import SystemClock
 from agent.contract import ack, certificates
 from agent.contract.batch import sign
 from agent.contract.registration import trusted_of
 from agent.contract.signing import SigningKey
+from agent.door import answers
 from agent.errors import BadInput, BadProfile, LedgerBusy
 from agent.link import account
 from agent.link.https import HttpsLink
@@ -44,7 +45,7 @@ class Live:
         self.client = httpx.AsyncClient(base_url=base, verify=self.context, timeout=WAIT_S)
 
     async def order(self, **asked: Any) -> Any:
-        return await door.asked(self.folder, asked)
+        return await handed_over(self.folder, asked)
 
     async def reader(self) -> dict[str, str]:
         told = await self.order(op="keys create", name="reader", scopes=["statements:read"], tenant=TENANT)
@@ -256,7 +257,7 @@ def test_two_do_not_serve_one_folder(tmp_path: Path) -> None:
     async def run(live: Live) -> None:
         with pytest.raises(LedgerBusy):
             await serve(Settings(live.folder, port=0, plain=True), SystemClock(), lambda ready: None, lambda line: None)
-        assert await door.answers(live.folder)
+        assert await answers(live.folder, SOCKET)
 
     with_live(tmp_path, run)
 

@@ -11,14 +11,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from agent.billing.access.door import asked
 from agent.billing.ledger.sqlite import DATABASE_FILE, reader
 from agent.billing.ledger.totals import usage_totals
+from agent.billing.operate import handed_over
 from agent.clock import SystemClock
 from agent.contract import certificates
 from agent.errors import LedgerBusy, NoLink
+from agent.files import write_durably
 from agent.sim.real.broker import BACKEND, HOST, Broker, free_port
-from agent.store.files import write_durably
 
 CERTIFICATE_DAYS = 30
 
@@ -131,7 +131,7 @@ class Backend:
 
     async def _asked(self, question: dict[str, Any]) -> Any:
         try:
-            return await asked(self.state, question)
+            return await handed_over(self.state, question)
         except LedgerBusy as error:
             raise NoLink(f"the backend takes no commands: {error.message}", self._last_words()) from error
 

@@ -12,11 +12,11 @@ from typing import Any
 from agent import upload
 from agent.clock import SystemClock
 from agent.errors import MissingPart
+from agent.files import write_durably
 from agent.profile import Endpoint, Profile, Sync
 from agent.sim.real.backend import Backend
 from agent.sim.real.broker import HOST, Broker, find_program
 from agent.store import trust
-from agent.store.files import write_durably
 
 Say = Callable[[str], None]
 

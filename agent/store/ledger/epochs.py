@@ -22,9 +22,9 @@ from agent.clock import Clock
 from agent.contract.canonical import INTEGER_MAX, genesis, link
 from agent.contract.record import SEQUENCE_DIGITS, source_of
 from agent.errors import BadInput
+from agent.files import rename_durably, sync_folder
 from agent.ports import Appended, Draft, Entry
 from agent.store.db import DAMAGE, LEDGER_FILE, NEW_FILE, check_schema, create, open_writer
-from agent.store.files import rename_durably, sync_folder
 from agent.store.ledger import journal
 from agent.store.ledger.chain import Chain, Identity, ready
 from agent.store.ledger.salvage import SALVAGED

@@ -22,10 +22,10 @@ from agent.contract.canonical import BODY_BYTES_MAX, genesis
 from agent.contract.record import type_name
 from agent.contract.signing import encode
 from agent.errors import VoxmeterError
+from agent.files import sync_folder
 from agent.metering.rollup import fold
 from agent.ports import Draft
 from agent.store.db import BUSY_MS, meta, put_meta
-from agent.store.files import sync_folder
 from agent.store.keys import FORMER_KEYS, Keys
 from agent.store.ledger.chain import Chain, ready
 from agent.store.ledger.leaving.backlog import cursor, written_time

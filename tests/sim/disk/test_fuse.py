@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BadInput, MissingPart
+from agent.files import write_durably
 from agent.sim.disk.fuse import DiskGone, RecordedDisk, recorded
 from agent.sim.disk.trace import Create, MakeFolder, Mark, RemoveFolder, Rename, Sync, SyncFolder, Truncate, Unlink, Write
-from agent.store.files import write_durably
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from agent.clock import seeded
+from agent.files import write_durably
 from agent.sim.disk.crash import images_at, write
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
 from agent.sim.disk.trace import Trace
-from agent.store.files import write_durably
 
 ROWS = 12
 

@@ -10,13 +10,13 @@ import pytest
 from sqlite_utils import Database
 
 from agent.clock import seeded
+from agent.files import write_durably
 from agent.sim.clock import SimulatedClock
 from agent.sim.disk.crash import MODES, image, write
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
 from agent.store import db
 from agent.store.db import LEDGER_FILE, MIGRATIONS, check_header, create, migrate, open_writer
-from agent.store.files import write_durably
 from agent.store.ledger.chain import Chain, ready
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books

@@ -11,10 +11,10 @@ import pytest
 
 from agent.clock import seeded
 from agent.contract.canonical import link
+from agent.files import rename_durably
 from agent.ports import Entry
 from agent.sim.clock import SimulatedClock
 from agent.store.db import LEDGER_FILE
-from agent.store.files import rename_durably
 from agent.store.ledger import epochs
 from agent.store.ledger.chain import ready
 from agent.store.ledger.salvage import declare

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from agent.clock import SystemClock, seeded
+from agent.files import sync_folder
 from agent.sim.disk.crash import images_at
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
 from agent.store.db import LEDGER_FILE
-from agent.store.files import sync_folder
 from agent.store.ledger import epochs
 
 EPOCH = "0123456789abcdef" * 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from agent.store.files import write_durably
+from agent.files import write_durably
 
 SIDE_FILE = "odometer.json"
 

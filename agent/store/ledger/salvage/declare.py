@@ -13,9 +13,9 @@ import orjson
 
 from agent.contract.record import type_name
 from agent.errors import LedgerDamaged
+from agent.files import rename_durably
 from agent.ports import Draft, Entry
 from agent.store.db import LEDGER_FILE, meta, put_meta
-from agent.store.files import rename_durably
 from agent.store.ledger import epochs
 from agent.store.ledger.chain import Chain, Ready
 from agent.store.ledger.leaving import side
