@@ -97,7 +97,8 @@ def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, Door]:
         return {"told": await upload.drained(carrying, folder)}
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
-        return {"told": _status(app.profile, app.clock, folder) | {"running": True, "sync": carrying.status() if carrying else None}}
+        told = await asyncio.to_thread(_status, app.profile, app.clock, folder)
+        return {"told": told | {"running": True, "sync": carrying.status() if carrying else None}}
 
     return {"sync now": sync_now, "status": status}
 

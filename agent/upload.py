@@ -1,5 +1,6 @@
 """Composes what carries the books to the backend: links out of the profile, trust out of the state folder, a worker over the ledger."""
 
+import asyncio
 import contextlib
 import pkgutil
 from collections.abc import AsyncIterator, Callable
@@ -78,7 +79,10 @@ async def drained(carrying: Worker, state: Path) -> dict[str, Any]:
     """Until nothing waits, or a reason why something does: `{drained, problem, link, waiting}`."""
     ended = await carrying.drain(NOW_SECONDS_MAX)
     told = carrying.status()
-    return {"drained": ended.complete, "problem": ended.why, "link": told["link"], "waiting": waiting(state)}
+    left = await asyncio.to_thread(waiting, state)
+    done = ended.complete and not left["records"]
+    problem = ended.why or ("" if done else "of some epochs nothing more can be sent now")
+    return {"drained": done, "problem": problem, "link": told["link"], "waiting": left}
 
 
 async def register(profile: Profile, state: Path, token: str, authority: Path | None, clock: Clock) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _settings(profile: Profile, endpoint: Endpoint, state: Path, authority: str)
         authority=authority,
         certificate=certificate,
         key=key,
-        token=api_key(trust.api_key_file(state)) if trust.api_key_file(state).exists() else str,
+        token=api_key(trust.api_key_file(state)),
         plain=endpoint.plain,
     )
 

@@ -57,6 +57,8 @@ DRAIN_SECONDS_MAX = 1800.0
 
 LOOK_S = 1.0
 
+INSERT = f"INSERT INTO record VALUES ({', '.join('?' * 13)})"  # noqa: S608  question marks only
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 ROOMY = Limits(quota_bytes=8_000 * MEBIBYTE, free_bytes_min=0)
@@ -140,7 +142,7 @@ class _Bare:
             told = [_row(run, *row) for row in rows]
             began = time.perf_counter()
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(f"INSERT INTO record VALUES ({', '.join('?' * len(told[0]))})", told)
+            self._connection.executemany(INSERT, told)
             self._connection.execute("COMMIT")
             rates.append(len(rows) / (time.perf_counter() - began))
         return rates

@@ -20,9 +20,12 @@ def ledger(
     records: Annotated[int, typer.Option("--records", min=1000, help="In the ledger that is opened after a kill.")] = 1_000_000,
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="Paired rounds of appending.")] = 15,
     folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """Appends against bare SQLite, verification, start after a kill, wear of the disk."""
+    del state_dir, profile
     from agent.bench import ledger as measured
 
     told = run(measured.run(records, rounds, folder))
@@ -36,9 +39,12 @@ def sync(
         int, typer.Option("--robots", min=0, help="In the fleet that comes back at once, on simulated time; 0: none.")
     ] = 2_000,
     folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """A backlog to a real backend over MQTT and HTTPS against bare inserts; one record on an idle robot; a whole fleet at once."""
+    del state_dir, profile
     from agent.bench import sync as measured
     from agent.clock import SystemClock
 

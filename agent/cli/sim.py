@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from agent.cli.options import AsJson, fail, grid, out, run, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, fail, grid, out, run, screen
 
 if TYPE_CHECKING:
     from agent.sim.world.checks import Report
@@ -30,14 +30,17 @@ def cuts(
     seconds: Seconds = 0,
     seed: Seed = None,
     folder: Folder = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """Cut the power of robots on recorded disks, honest and lying; open what is left; look for all that was promised. Exit 1 if broken."""
+    del profile
     from agent.clock import SystemClock
     from agent.sim.power import campaign
 
     clock = SystemClock()
-    told = campaign.cuts(_seed(seed, clock.seed()), images=images, seconds=seconds, clock=clock, folder=_folder(folder)).told()
+    told = campaign.cuts(_seed(seed, clock.seed()), images=images, seconds=seconds, clock=clock, folder=_folder(folder or state_dir)).told()
     _show(as_json, told)
 
 
@@ -47,14 +50,17 @@ def kills(
     seconds: Seconds = 0,
     seed: Seed = None,
     folder: Folder = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """Kill robots in their turns, and at each step of start, migration, roll-up and rotation. Exit 1 if a promise is broken."""
+    del profile
     from agent.clock import SystemClock
     from agent.sim.power import kills as campaign
 
     clock = SystemClock()
-    told = campaign.kill(_seed(seed, clock.seed()), count=count, seconds=seconds, clock=clock, folder=_folder(folder)).told()
+    told = campaign.kill(_seed(seed, clock.seed()), count=count, seconds=seconds, clock=clock, folder=_folder(folder or state_dir)).told()
     _show(as_json, told)
 
 
@@ -64,9 +70,12 @@ def scenarios(
     seconds: Seconds = 0,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Robots in each.")] = 8,
     seed: Seed = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """Play all scenarios on simulated time, seed after seed, and check both sides' books. Exit 1 if a record is lost or billed twice."""
+    del state_dir, profile
     from agent.clock import SystemClock
     from agent.sim.simulated import campaign
 
@@ -90,9 +99,12 @@ def run_scenario(
     real: Annotated[int, typer.Option("--real", min=0, help="Of the robots, how many have real engines and are asked by guests.")] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the folder with all books and logs.")] = False,
     folder: Folder = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
     """Play a scenario with robots, broker and backend, break what it says, and check both sides' books. Exit 1 if a check fails."""
+    del profile
     from agent.clock import SystemClock
     from agent.sim.world import scenario as scenarios
 
@@ -101,12 +113,14 @@ def run_scenario(
     if simulated:
         from agent.sim.simulated.campaign import run_simulated
 
-        report = run_simulated(story, devices, number, folder=folder)
+        report = run_simulated(story, devices, number, folder=folder or state_dir)
     else:
         from agent.sim.real.view import run_real
 
         console = screen(to_stderr=True)
-        report = run(run_real(story, devices, number, console=console, clock=clock, folder=_folder(folder), real=real, keep=keep))
+        report = run(
+            run_real(story, devices, number, console=console, clock=clock, folder=_folder(folder or state_dir), real=real, keep=keep)
+        )
     out(as_json, report.told(), lambda console: _show_report(console, report))
     if not report.ok:
         failed = ", ".join(check.name for check in report.checks if not check.ok)

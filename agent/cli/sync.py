@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right, run, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, right, run
 
 app = typer.Typer(help="The way of the records to the billing backend.")
 
@@ -36,11 +36,11 @@ def now(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json:
     """Send all that waits, by the service if one runs. Exit 1 if something still waits."""
     from agent import service
 
-    console = screen(to_stderr=True)
-    told = run(service.sync_now(profile, state_dir, console.print))
+    said: list[str] = []
+    told = run(service.sync_now(profile, state_dir, said.append))
     out(as_json, told, lambda console: _show(console, told["waiting"]))
     if not told["drained"]:
-        fail(f"{told['waiting']['records']} records wait: {told['problem']}", 1)
+        fail(f"{told['waiting']['records']} records wait: {told['problem']}; check the network, then: voxmeter status", 1)
 
 
 @app.command()

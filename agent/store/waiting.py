@@ -38,7 +38,8 @@ def age_s(oldest: str | None, now: datetime.datetime) -> float | None:
 
 def _epoch(epoch: EpochReader) -> dict[str, Any]:
     acked = _acked(epoch.meta)
-    ((last, records),) = epoch.rows("SELECT max(sequence), count(*) FILTER (WHERE sequence > ?) FROM record", (acked,))
+    ((last,),) = epoch.rows("SELECT max(sequence) FROM record")
+    ((records,),) = epoch.rows("SELECT count(*) FROM record WHERE sequence > ?", (acked,))
     return {"epoch": epoch.epoch, "acked": acked, "last": last or 0, "records": records}
 
 

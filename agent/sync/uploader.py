@@ -41,6 +41,8 @@ STUCK_FIRST_MS, STUCK_MOST_MS = 1_000, 30 * 60_000
 RECHECK_S = 3_600.0
 """Each hour, a little spread, the mark is asked for without need: an idle robot must notice a backend that was restored."""
 
+TOO_BIG = "too-big"
+
 WHO_WE_ARE = frozenset({"unknown-key", "unknown-device", "unauthorized", "forbidden"})
 """Refusals of the robot, not of what it sent."""
 
@@ -68,10 +70,9 @@ class Uploader:
     def in_flight(self) -> int:
         return len(self._flying)
 
-    @property
-    def waiting(self) -> int:
-        """Batches that are to be sent, as far as they are fetched."""
-        return sum(len(epoch.waiting) for epoch in self._epochs.values())
+    def waiting(self, now: float = math.inf) -> int:
+        """Batches that are to be sent, as far as they are fetched, and not put off beyond a time."""
+        return sum(parcel.not_before <= now for epoch in self._epochs.values() for parcel in epoch.waiting)
 
     def knows(self, epoch: str) -> bool:
         """Whether an epoch is one to send, or was."""
@@ -167,7 +168,10 @@ class Uploader:
             self.route.refused(step.link, step.at, now, chance)
             self.put_off(step, now, chance, after_ms)
         else:
-            self.route.succeeded(step.link)
+            if code == TOO_BIG:  # perhaps only for what is between here and the backend
+                self.route.failed(step.link, step.at, now, chance)
+            else:
+                self.route.succeeded(step.link)
             pause_ms = 1000 * pause_s(self._failures_of(step) + 1, 0.5 + chance / 2, REFUSED_FIRST_MS, REFUSED_MOST_MS)
             self.put_off(step, now, chance, max(after_ms, int(pause_ms)))
 
@@ -239,10 +243,15 @@ class Uploader:
                 yield Send(self.route.way.name, parcel, now) if now >= parcel.not_before else Wait(parcel.not_before)
         if epoch.again and not epoch.waiting:
             yield Fetch(epoch.epoch, again=True, after=epoch.after)
-        elif epoch.listed and not epoch.dry and (free := open_ - self.in_flight - self.waiting) > 0:
+        elif epoch.listed and not epoch.dry and (free := self._free(epoch, open_, now)) > 0:
             gathered = epoch.fetched_at + GATHER_MS_MAX / 1000
             ready = epoch.full or not epoch.flying or now >= gathered
             yield Fetch(epoch.epoch, again=False, count=free if epoch.full else 1) if ready else Wait(gathered)
+
+    def _free(self, epoch: Progress, open_: int, now: float) -> int:
+        """New batches an epoch may have made. What another epoch has put off, for it is refused, keeps nobody waiting."""
+        others = sum(parcel.not_before <= now for other in self._epochs.values() if other is not epoch for parcel in other.waiting)
+        return open_ - self.in_flight - len(epoch.waiting) - others
 
     def _mark(self, epoch: Progress, now: float) -> Mark:
         return Mark(self.route.way.name, epoch.epoch, now, epoch.acked)

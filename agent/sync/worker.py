@@ -147,9 +147,10 @@ class Worker:
         self._wake.clear()
         try:
             await self._step()
-        except VoxmeterError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, a robot that can't send must go on talking
             self._list_due = True
-            self._taking.trouble(error)
+            unknown = VoxmeterError(f"{type(error).__name__}: {error}", "report this")
+            self._taking.trouble(error if isinstance(error, VoxmeterError) else unknown)
             await self._clock.sleep(LEDGER_WAIT_S)
 
     async def _step(self) -> None:

@@ -137,7 +137,8 @@ class World(RuleBasedStateMachine):
     def do(self, step: Send | Mark | Fetch) -> None:
         if isinstance(step, Fetch):
             if not step.again:
-                assert self.uploader.in_flight + self.uploader.waiting + step.count <= min(INFLIGHT_MAX, self.uploader.window)
+                waiting = self.uploader.waiting(self.now)  # what is put off, for it is refused, does not count
+                assert self.uploader.in_flight + waiting + step.count <= min(INFLIGHT_MAX, self.uploader.window)
             new = [] if step.again else [self.books.next_batch(step.epoch) for _ in range(step.count)]
             batches = self.books.unacked(step.epoch, step.after, BATCHES_MAX) if step.again else [batch for batch in new if batch]
             self.uploader.brought(step, batches, self.now)

@@ -1,7 +1,7 @@
 """A backend on this machine, for a demonstration: the robot registers and sends its books over each transport.
 
-Each transport has a backend of its own that knows nothing yet, so all of the books travel each time. Where mosquitto is not
-installed there is no broker, and only HTTPS is shown.
+Each transport has a backend of its own that knows nothing yet, and a copy of the robot, so all of the books travel each time. Where
+mosquitto is not installed there is no broker, and only HTTPS is shown.
 """
 
 import shutil
@@ -33,6 +33,12 @@ async def shown(profile: Profile, state: Path, folder: Path, say: Say) -> list[d
     return told
 
 
+def copied(state: Path, target: Path) -> Path:
+    """The robot's folder once more, for a backend of no account: whom the robot itself believes, and what it has sent, stays as it is."""
+    shutil.copytree(state, target, ignore=lambda folder, names: [name for name in names if (Path(folder) / name).is_socket()])
+    return target
+
+
 def _has_broker() -> bool:
     try:
         return bool(find_program())
@@ -47,8 +53,9 @@ async def _over(transport: str, profile: Profile, state: Path, folder: Path, say
     backend = Backend(folder / "backend", broker)
     try:
         await backend.start()
-        chosen = await registered(profile, transport, state, backend, broker)
-        ended = await upload.now(chosen, state, SystemClock(), say)
+        robot = copied(state, folder / "robot")
+        chosen = await registered(profile, transport, robot, backend, broker)
+        ended = await upload.now(chosen, robot, SystemClock(), say)
         told = {"transport": transport, "drained": ended["drained"], "problem": ended["problem"]}
         return told | {"totals": await backend.totals(profile.device.tenant, profile.device.id)}
     finally:

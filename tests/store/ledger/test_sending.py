@@ -10,16 +10,16 @@ import pytest
 
 from agent.contract.ack import Ack
 from agent.contract.batch import Batch, read
-from agent.errors import LedgerFull
+from agent.errors import LedgerDamaged, LedgerFull
 from agent.metering import report
 from agent.ports import Appended, Draft, Entry
 from agent.sim.clock import SimulatedClock
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.leaving import backlog
-from agent.store.ledger.leaving.earlier import AGAIN_AT_ONCE
+from agent.store.ledger.leaving.earlier import AGAIN_AT_ONCE, EPOCHS_MAX
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
-from tests.store.ledger.helpers import ack, do, next_batch, pruned, take, take_all
+from tests.store.ledger.helpers import ack, cursor, do, next_batch, pruned, take, take_all
 from tests.store.test_ledger import append, ledger, usage
 
 
@@ -128,6 +128,82 @@ def test_what_a_restored_backend_lacks_and_is_pruned_is_declared_once(tmp_path: 
 def _between(connection: Any, begin: int, end: int) -> int:
     odometer = dict(connection.execute("SELECT last, odometer FROM batch WHERE last IN (?, ?)", (begin, end)).fetchall())
     return sum((backlog.totals_of(odometer[end]) - backlog.totals_of(odometer[begin])).values())
+
+
+def test_what_is_lost_of_an_earlier_epoch_is_declared_in_the_present_one(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        batches: list[Batch] = []
+        for size in (1, 2, 3):
+            append(books, usage(size))
+            batches.append(next_batch(books))
+        take_all(books, batches[-1], durable_through=batches[-1].last)
+        append(books, usage(1))
+        next_batch(books)
+        assert pruned(books)
+        old = books.epoch
+        asyncio.run(books.begin_epoch("lost"))
+        for _ in range(2):
+            take(books, ack(books, batches[0].last, batches[0].h_last, epoch=old), mark=True)
+    (gap,) = records(tmp_path, "gap")
+    assert (gap["data"]["epoch"], gap["data"]["first"], gap["data"]["h_before"]) == (old, batches[0].last + 1, batches[0].h_last.hex())
+    assert gap["source"].endswith(books.epoch)
+
+
+def test_more_lines_than_a_record_holds_are_left_out_of_what_is_declared(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, *(Draft("usage", usage(1).data, {("llm", f"model {number}", "device", "output"): 1}) for number in range(60)))
+        take_all(books, batch := next_batch(books), durable_through=batch.last)
+        append(books, usage(1))
+        next_batch(books)
+        assert pruned(books)
+        begin = bytes.fromhex(read(batch.content).h_before)
+        assert take(books, ack(books, 0, begin), mark=True) == "behind"
+    assert len(records(tmp_path, "gap")) == 1
+
+
+def test_an_ack_of_before_a_restore_moves_nothing_after_it(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(1))
+        one = next_batch(books)
+        append(books, usage(1))
+        two = next_batch(books)
+        assert take(books, ack(books, one.last, one.h_last, backend_id="restored"), mark=True) == "agreed"
+        assert take(books, ack(books, two.last, two.h_last, backend_id="before", durable_through=two.last)) == "behind"
+        assert cursor(books) == (two.last, one.last)
+        assert take(books, ack(books, two.last, two.h_last, backend_id="restored")) == "agreed"
+
+
+def test_of_many_earlier_epochs_the_oldest_that_wait_are_sent_first(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(1))
+        epochs = [books.epoch]
+        for _ in range(EPOCHS_MAX + 1):
+            take_all(books, next_batch(books)) if len(epochs) > 1 else None
+            epochs.append(asyncio.run(books.begin_epoch("lost")))
+        listed = earlier(books)
+        assert len(listed) == EPOCHS_MAX
+        assert listed[0] == epochs[0]
+        assert listed[-1] == epochs[-2]
+
+
+@pytest.mark.parametrize("body", [b"\xff", b"{}", b"[1]", b'{"bootid":1}'])
+def test_a_record_that_can_not_be_read_is_damage_and_nothing_else(tmp_path: Path, clock: SimulatedClock, body: bytes) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(1))
+        do(books, lambda connection: connection.execute("UPDATE record SET body = ? WHERE sequence = 2", (body,)))
+        with pytest.raises(LedgerDamaged):
+            asyncio.run(books.next_batch())
+
+
+def test_an_epoch_that_gives_way_meanwhile_has_no_batch_for_who_asked(tmp_path: Path, clock: SimulatedClock) -> None:
+    async def race(books: SqliteLedger) -> tuple[Batch | None, list[Batch]]:
+        old = books.epoch
+        _, batch, again = await asyncio.gather(books.begin_epoch("lost"), books.next_batch(old), books.unacked(old))
+        return batch, again
+
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(1))
+        assert asyncio.run(race(books)) == (None, [])
 
 
 def test_nobody_is_told_of_a_loss_by_an_ack_that_was_overtaken(tmp_path: Path, clock: SimulatedClock) -> None:

@@ -12,6 +12,9 @@ from agent.contract.record import type_name
 from agent.contract.signing import SigningKey, encode
 from agent.store.ledger.leaving.backlog import WAITING, Place, checkpoint, cursor, folded, lines, of_one_piece, totals_of
 
+ODOMETER_LINES_MAX = 40
+"""Of what a gap says was in it: what fits a record."""
+
 GAP, KEY = type_name("gap"), type_name("key")
 
 
@@ -29,18 +32,28 @@ def has_hole(connection: sqlite3.Connection, epoch: str) -> bool:
 
 
 def lost(connection: sqlite3.Connection, ack: Ack) -> dict[str, Any]:
-    """The `data` of a gap for what the backend has lost and this ledger has pruned; empty where nothing is, or a gap stands already."""
+    """The `data` of a gap for what the backend has lost and this ledger has pruned; empty where nothing is."""
     begin, (end, hash_, odometer) = ack.cum_ack, checkpoint(connection)
     if begin >= end:
         return {}
     told = {"epoch": ack.epoch, "first": begin + 1, "last": end, "h_before": ack.head_hash, "h_last": hash_}
-    for (body,) in connection.execute("SELECT body FROM record WHERE type = ?", (GAP,)):
-        if told.items() <= orjson.loads(body)["data"].items():
-            return {}
     row = connection.execute("SELECT odometer FROM batch WHERE last = ?", (begin,)).fetchone()
     before = totals_of(row[0]) if row else Counter() if begin == 0 else None
-    known = {} if before is None else {"totals": lines(_less(odometer, before))}
+    totals = [] if before is None else lines(_less(odometer, before))
+    known = {"totals": totals} if 0 < len(totals) <= ODOMETER_LINES_MAX else {}  # more do not fit a record
     return told | {"reason": "the backend lost it after it was pruned here"} | known
+
+
+def declared(connection: sqlite3.Connection, gap: dict[str, Any]) -> bool:
+    """Whether a gap stands on these books already."""
+    bodies = connection.execute("SELECT body FROM record WHERE type = ?", (GAP,))
+    return any(gap.items() <= orjson.loads(body)["data"].items() for (body,) in bodies)
+
+
+def waits(connection: sqlite3.Connection) -> bool:
+    """Whether something is not acknowledged."""
+    (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
+    return bool(cursor(connection).acked < (last or 0))
 
 
 def key_acked(connection: sqlite3.Connection, key: SigningKey) -> bool:

@@ -33,7 +33,6 @@ BOOTS_MAX = 20
 
 BESIDE = 3
 """Anchors before and after a boot's records: the nearest place them, the others show whether the nearest can be believed."""
-
 ANCHORS_MAX = 200
 """In one batch, 25 KiB: a robot that runs for months makes an anchor every ten minutes, which would leave no room for records."""
 
@@ -112,10 +111,12 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
     backups and a later time. Returns how both sides stand and what the side file is to say after the commit; nothing where the
     cursor did not move.
     """
-    at = cursor(connection)
+    held, at = meta(connection), cursor(connection)
+    if not mark and held.get("backend_id", ack.backend_id) != ack.backend_id:
+        return "behind", {}  # of before a restore, or the first after it: only a mark can tell which
     standing = compare(ack, lambda sequence: _hash_at(connection, sequence), own_last=_last(connection), acked=at.acked)
     at_server = written_time(datetime.datetime.fromisoformat(ack.server_time))
-    overtaken = ack.cum_ack == at.acked and at_server < meta(connection).get("server_time", "")
+    overtaken = ack.cum_ack == at.acked and at_server < held.get("server_time", "")
     if standing not in ("agreed", "behind"):
         return standing, {}
     _bury(connection, ack)  # also where it was overtaken: nobody says it twice
@@ -123,7 +124,7 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
         return standing, {}
     left = max(at.batched, ack.cum_ack, *(held.last for held in ack.ranges))
     told = {"acked": ack.cum_ack, "batched": left, "durable_through": ack.durable_through}
-    put_meta(connection, server_time=at_server, **{name: str(sequence) for name, sequence in told.items()})
+    put_meta(connection, server_time=at_server, backend_id=ack.backend_id, **{name: str(sequence) for name, sequence in told.items()})
     connection.execute("UPDATE batch SET acked_at = NULL WHERE last > ?", (ack.cum_ack,))
     connection.execute("UPDATE batch SET acked_at = ? WHERE last <= ? AND acked_at IS NULL", (at_server, ack.cum_ack))
     if ack.cum_ack == at.acked:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -29,7 +29,7 @@ CLOSED = "closed"
 """In `meta` of an earlier ledger: all of it that had to be is issued again, nothing more is sent of it."""
 
 EPOCHS_MAX = 20
-"""Earlier epochs that are still sent and asked about, the latest: each keeps a file open."""
+"""Earlier epochs that are sent and asked about at a time: each keeps a file open."""
 
 AGAIN_AT_ONCE = 100
 """Records issued again in one transaction."""
@@ -60,7 +60,8 @@ class Earlier:
 
         One that is acked stays among them: the backend may lose it, and only who is asked can say so.
         """
-        send, again = [], []
+        send: list[tuple[bool, str]] = []
+        again = []
         for path in sorted(epochs.aside(self._state), key=epochs.changed):
             epoch = path.name[7:39]
             with suppress(*DAMAGE, OSError):  # one that can't be read waits for the next full check
@@ -70,10 +71,12 @@ class Earlier:
                 elif path.name != named(epoch) or asked.has_hole(self._ledger(path.name), epoch):
                     again.append(path.name)
                 else:
-                    send.append(epoch)
-        for epoch in send[:-EPOCHS_MAX]:
-            self.release(named(epoch))
-        return send[-EPOCHS_MAX:], again
+                    send.append((asked.waits(self._ledger(path.name)), epoch))
+        chosen = _chosen(send)
+        for _, epoch in send:
+            if epoch not in chosen:
+                self.release(named(epoch))
+        return chosen, again
 
     def next_batch(self, epoch: str) -> Batch | None:
         return self._commit(epoch, lambda connection: backlog.next_batch(connection, epoch, self._device))
@@ -81,12 +84,13 @@ class Earlier:
     def unacked(self, epoch: str, after: int, most: int) -> list[Batch]:
         return backlog.unacked(self._ledger(named(epoch)), epoch, self._device, after, most)
 
-    def take(self, ack: Ack, *, mark: bool) -> Standing:
-        """As `backlog.take`; an epoch that isn't here agrees with everything."""
+    def take(self, ack: Ack, *, mark: bool) -> tuple[Standing, dict[str, Any]]:
+        """As `backlog.take`, and the gap that a mark asks for; an epoch that isn't here agrees with everything."""
         if not (self._state / named(ack.epoch)).exists():
-            return "agreed"
+            return "agreed", {}
         standing, _ = self._commit(ack.epoch, lambda connection: backlog.take(connection, ack, mark=mark))
-        return standing
+        told = mark and standing in ("agreed", "behind")
+        return standing, asked.lost(self._ledger(named(ack.epoch)), ack) if told else {}
 
     def again(self, name: str, after: int) -> list[tuple[int, Draft]]:
         """The next records to issue again, above a sequence and above what is acked."""
@@ -125,6 +129,14 @@ class Earlier:
                 connection.execute("ROLLBACK")
             raise
         return result
+
+
+def _chosen(send: list[tuple[bool, str]]) -> list[str]:
+    """The oldest that have something to send; where there is room left, the latest that are only asked about."""
+    waiting = [epoch for waits, epoch in send if waits][:EPOCHS_MAX]
+    resting = [epoch for waits, epoch in send if not waits]
+    kept = {*waiting, *resting[max(0, len(resting) - (EPOCHS_MAX - len(waiting))) :]}
+    return [epoch for _, epoch in send if epoch in kept]
 
 
 def named(epoch: str) -> str:

@@ -19,6 +19,7 @@ from agent.store.keys import Keys
 from agent.store.ledger.chain import Chain, Identity, Ready, ready
 from agent.store.ledger.leaving import asked, backlog, side
 from agent.store.ledger.leaving.earlier import Earlier, named
+from agent.store.ledger.refused import sendable
 
 T = TypeVar("T")
 
@@ -70,17 +71,29 @@ class Sending(ABC):
     async def next_batch(self, epoch: str = "") -> Batch | None:
         """See the port; by default of the present epoch."""
         if epoch in ("", self.epoch):
-            return await self._do(lambda connection: backlog.next_batch(connection, self._chain.epoch, self._robot.device))
-        return await self._beside(self._earlier.next_batch, epoch)
+            return await self._do(lambda connection: self._next(connection, epoch))
+        with sendable():
+            return await self._beside(self._earlier.next_batch, epoch)
 
     async def unacked(self, epoch: str = "", after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
         """See the port; by default of the present epoch."""
         if epoch in ("", self.epoch):
-            return await self._do(lambda connection: self._unacked(connection, after, most))
-        return await self._beside(self._earlier.unacked, epoch, after, most)
+            return await self._do(lambda connection: self._unacked(connection, epoch, after, most))
+        with sendable():
+            return await self._beside(self._earlier.unacked, epoch, after, most)
 
-    def _unacked(self, connection: sqlite3.Connection, after: int, most: int) -> list[Batch]:
-        return backlog.unacked(connection, self._chain.epoch, self._robot.device, after, most)
+    def _next(self, connection: sqlite3.Connection, epoch: str) -> Batch | None:
+        """An epoch may have given way between the question and its turn in this thread."""
+        if epoch not in ("", self.epoch):
+            return None
+        with sendable():
+            return backlog.next_batch(connection, self.epoch, self._robot.device)
+
+    def _unacked(self, connection: sqlite3.Connection, epoch: str, after: int, most: int) -> list[Batch]:
+        if epoch not in ("", self.epoch):
+            return []
+        with sendable():
+            return backlog.unacked(connection, self.epoch, self._robot.device, after, most)
 
     async def signed(self, batch: Batch) -> Mapping[str, str]:
         """See the port. Raises BadInput for a key that can't be used."""
@@ -94,7 +107,10 @@ class Sending(ABC):
         """
         if ack.epoch != self.epoch:
             self._sending = None
-            return await self._beside(lambda: self._earlier.take(ack, mark=mark))
+            standing, lost = await self._beside(lambda: self._earlier.take(ack, mark=mark))
+            if lost:
+                await self._do(lambda connection: self._declare_lost(connection, lost))
+            return standing
         standing, told = await self._do(lambda connection: self._taken(connection, ack, mark=mark))
         if told:
             await self._alone(lambda _: side.write(self._state, told))
@@ -103,12 +119,18 @@ class Sending(ABC):
         return standing
 
     def _taken(self, connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Standing, dict[str, object]]:
+        if ack.epoch != self.epoch:  # it has given way meanwhile; the next mark is asked of it as an earlier one
+            return "agreed", {}
         standing, told = backlog.take(connection, ack, mark=mark)
         if mark and standing in ("agreed", "behind"):
             self._chain.anchor(connection, ack.server_time)
             if lost := asked.lost(connection, ack):
-                self._chain.put(connection, [ready(Draft("gap", lost))])
+                self._declare_lost(connection, lost)
         return standing, told
+
+    def _declare_lost(self, connection: sqlite3.Connection, lost: dict[str, object]) -> None:
+        if not asked.declared(connection, lost):
+            self._chain.put(connection, [ready(Draft("gap", lost))])
 
     async def differs(self, epoch: str, standing: Standing) -> None:
         """See the port. May be stopped at any moment: the next mark of that epoch begins again."""
