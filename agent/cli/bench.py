@@ -17,6 +17,7 @@ def group() -> None:
 
 @app.command()
 def ledger(
+    *,
     records: Annotated[int, typer.Option("--records", min=1000, help="In the ledger that is opened after a kill.")] = 1_000_000,
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="Paired rounds of appending.")] = 15,
     folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
@@ -34,6 +35,7 @@ def ledger(
 
 @app.command()
 def sync(
+    *,
     records: Annotated[int, typer.Option("--records", min=1000, help="In the backlog.")] = 200_000,
     robots: Annotated[
         int, typer.Option("--robots", min=0, help="In the fleet that comes back at once, on simulated time; 0: none.")

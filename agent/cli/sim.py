@@ -26,6 +26,7 @@ def group() -> None:
 
 @app.command()
 def cuts(
+    *,
     images: Annotated[int, typer.Option("--images", min=0, help="Crash images at least, at every write and sync of each life.")] = 0,
     seconds: Seconds = 0,
     seed: Seed = None,
@@ -46,6 +47,7 @@ def cuts(
 
 @app.command()
 def kills(
+    *,
     count: Annotated[int, typer.Option("--count", min=0, help="Kills at least.")] = 0,
     seconds: Seconds = 0,
     seed: Seed = None,
@@ -66,6 +68,7 @@ def kills(
 
 @app.command()
 def scenarios(
+    *,
     seeds: Annotated[int, typer.Option("--seeds", min=0, help="Seeds at least, of every scenario.")] = 0,
     seconds: Seconds = 0,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Robots in each.")] = 8,
