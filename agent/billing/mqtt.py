@@ -17,7 +17,7 @@ from agent.contract import wire
 from agent.contract.batch import BATCH_BYTES_MAX, BatchTooBig
 from agent.contract.encoding import decoded
 from agent.contract.signing import KEY_MARK, SIGNATURE_MARK, SigningKey, signed
-from agent.errors import BadInput
+from agent.errors import BadInput, LedgerDamaged, LedgerFull
 from agent.link.mqtt.message import LOST, Incoming
 from agent.link.mqtt.steady import Mqtt
 from agent.link.retry import Backoff
@@ -35,6 +35,9 @@ CORRELATION_BYTES_MAX = 128
 
 AGAIN_MS, AGAIN_MS_MAX = 500, 30_000
 """Between two tries to commit, when the database refuses."""
+
+INTERNAL_WAIT_MS = 60_000
+"""Before a robot sends again what failed here although the database was well: what is wrong is in this program, or in the message."""
 
 
 class Takes(Protocol):
@@ -133,16 +136,25 @@ class Consumer:
             message.confirm()
 
     async def _committed(self, tenant: str, device: str, what: str, message: Incoming) -> Answered | None:
-        """Tries until ingest answers; None when the connection it came by is gone, and the broker sends it again."""
+        """Tries as long as the database refuses; None when the connection it came by is gone, and the broker sends it again.
+
+        Whatever else fails, fails again: it is refused, so that one robot's message can't hold a place for ever.
+        """
         connection, backoff = self._mqtt.connections, Backoff(self._clock, AGAIN_MS, AGAIN_MS_MAX)
         while self._mqtt.connections == connection:
             try:
                 return await self._asked(tenant, device, what, message)
-            except Exception as error:  # noqa: BLE001  a full disk, a lost database: whatever it is, the message is not lost
-                self._say(f"{self._name}: ingest fails: {type(error).__name__}: {error}")
-                self.counts["failed"] += 1
+            except (LedgerFull, LedgerDamaged) as error:
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001  the robot keeps what is refused, so whatever it is, nothing is lost
+                self._failed(error)
+                return self._refused("internal", "the backend failed at this message; it is noted there", INTERNAL_WAIT_MS)
             await self._clock.sleep(backoff.next_ms() / 1000)
         return None
+
+    def _failed(self, error: Exception) -> None:
+        self._say(f"{self._name}: ingest fails: {type(error).__name__}: {error}")
+        self.counts["failed"] += 1
 
     async def _asked(self, tenant: str, device: str, what: str, message: Incoming) -> Answered:
         try:
@@ -157,8 +169,8 @@ class Consumer:
         marks = {name: message.marks[name] for name in (KEY_MARK, SIGNATURE_MARK) if name in message.marks}
         return await self._ingest.take(tenant, device, content, marks)
 
-    def _refused(self, code: str, error: BadInput) -> Answered:
-        refusal = wire.Refusal(code=code, message=str(error)[:1000])
+    def _refused(self, code: str, why: BadInput | str, retry_after_ms: int = 0) -> Answered:
+        refusal = wire.Refusal(code=code, message=str(why)[:1000], retry_after_ms=retry_after_ms)
         content = wire.written(refusal)
         return Answered(content, signed(content, self._key), refusal)
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from agent import door
-from agent.billing.access import Access
-from agent.billing.access.keyfile import backend_key
+from agent.billing.access import Access, audit
+from agent.billing.access.keyfile import KEY_FILE, key_of
 from agent.billing.access.registration import Minting
-from agent.billing.ledger import Store
+from agent.billing.ledger import Store, sqlite
+from agent.billing.ledger.folder import Folder
 from agent.clock import Clock
 from agent.contract.signing import SEED_BYTES, decode
 from agent.door import Door, Limits
@@ -40,17 +41,19 @@ Order = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 def answering(folder: Path, store: Store, access: Access) -> AbstractAsyncContextManager[None]:
     """Takes orders in a folder while it is open. The caller owns the folder."""
-    return door.answering(orders(store, access), folder, SOCKET, LIMITS, who=WHO)
+    return door.answering(orders(folder, store, access), folder, SOCKET, LIMITS, who=WHO)
 
 
-def orders(store: Store, access: Access) -> dict[str, Door]:
+def orders(folder: Path, store: Store, access: Access) -> dict[str, Door]:
     """By op, what carries the order out. Each raises BadInput for an order it can't read."""
+    key = folder.absolute() / KEY_FILE
     return {
         "keys create": _telling(lambda asked: _create(access, asked)),
         "keys list": _telling(lambda _: access.listed()),
         "keys revoke": _telling(lambda asked: _revoke(access, asked)),
         "token": _telling(lambda asked: _token(access, asked)),
-        "backup": _telling(lambda asked: _backup(store, asked)),
+        "audit": _telling(lambda _: store.read(audit.checked)),
+        "backup": _telling(lambda asked: _backup(store, key, asked)),
     }
 
 
@@ -75,7 +78,7 @@ async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
             await clock.sleep(LOOK_SECONDS)  # it is just starting, or ending
             continue
         try:
-            done = await orders(store, Access(store, backend_key(folder, clock), clock))[asked["op"]](dict(asked))
+            done = await orders(folder, store, Access(store, await key_of(store, folder, clock), clock))[asked["op"]](dict(asked))
             return done["told"]
         finally:
             await store.aclose()
@@ -85,6 +88,23 @@ async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
 async def handed_over(folder: Path, asked: Mapping[str, Any]) -> Any:
     """What the backend that runs tells. Raises what it raised, LedgerBusy if it takes no orders."""
     return (await door.asked(folder, SOCKET, asked, LIMITS, who=WHO))["told"]
+
+
+def restore(folder: Path, copy: Path) -> dict[str, Any]:
+    """Puts a backup in the place of the books; what they held since is lost here. Takes the lock: no backend may run.
+
+    Raises LedgerBusy while one does, BadInput for what is no backup.
+    """
+    try:
+        owned = Folder(folder)
+        try:
+            sqlite.restore(copy, folder)
+        finally:
+            owned.release()
+    except OSError as error:
+        raise BadInput(f"{error.filename or folder}: {error.strerror or error}", "check space and rights of file and folder") from error
+    key = folder.absolute() / KEY_FILE
+    return {"file": str(copy), "books": str(folder.absolute()), "key": str(key), "key_found": key.is_file()}
 
 
 async def _create(access: Access, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +134,7 @@ async def _token(access: Access, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"token": await access.mint(minting, hours), "hours": hours} | minting._asdict()
 
 
-async def _backup(store: Store, asked: Mapping[str, Any]) -> dict[str, Any]:
+async def _backup(store: Store, key: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     path = Path(str(asked["file"]))
     if not path.is_absolute():
         raise BadInput(f"{path} is no full path", "the backend may run in another folder")
@@ -122,4 +142,4 @@ async def _backup(store: Store, asked: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"{path.parent} is no folder", "name a file in a folder that the backend can write to")
     await store.backup(path)
     size = await asyncio.to_thread(lambda: path.stat().st_size)
-    return {"file": str(path), "bytes": size}
+    return {"file": str(path), "bytes": size, "key": str(key)}

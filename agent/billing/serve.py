@@ -17,9 +17,10 @@ from typing import Any
 import uvicorn
 
 from agent.billing.access import Access
-from agent.billing.access.keyfile import backend_key
+from agent.billing.access.keyfile import key_of
 from agent.billing.http import app
 from agent.billing.http.backend import Backend
+from agent.billing.http.connection import HEAD_S, connection_of
 from agent.billing.http.gate import Limits, Network
 from agent.billing.http.metrics import Attended, Metrics
 from agent.billing.ingest import Ingest
@@ -138,11 +139,11 @@ class _Http:
 
 
 async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say: Callable[[str], None]) -> None:
-    key, metrics = backend_key(settings.folder, clock), Metrics()
+    key, metrics = await key_of(store, settings.folder, clock), Metrics()
     access, ingest = Access(store, key, clock), Ingest(store, key, clock)
     attended = Attended(ingest, access, metrics, clock)
     api = app(store, attended, access, key, clock, limits=settings.limits, metrics=metrics)
-    server = _Server(api, http)
+    server = _Server(api, http, settings.limits)
     try:
         async with answering(settings.folder, store, access), asyncio.TaskGroup() as group:
             for number, link in enumerate(_links(settings.broker), 1):
@@ -174,13 +175,13 @@ async def _until_stopped(server: "_Server", ready: Callable[[], None], ingest: I
 class _Server(uvicorn.Server):
     """The web server, without its own way of taking signals: who runs it stops it."""
 
-    def __init__(self, api: Any, http: _Http) -> None:
+    def __init__(self, api: Any, http: _Http, limits: Limits) -> None:
         context = http.context
         super().__init__(
             uvicorn.Config(
                 api,
                 lifespan="off",
-                http="h11",
+                http=connection_of(limits),
                 ws="websockets-sansio",
                 log_config=None,
                 log_level="error",
@@ -202,8 +203,22 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """The base would leave a peer a minute for TLS, so it opens nothing itself."""
+        await super().startup([])
+        for one in sockets or ():
+            self.servers.append(await self._opened(one))
         self.begun.set()
+
+    async def _opened(self, listener: socket.socket) -> asyncio.Server:
+        config = self.config
+
+        def connection() -> asyncio.Protocol:
+            found: Any = config.http_protocol_class
+            return found(config=config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[no-any-return]
+
+        hurry = HEAD_S if config.ssl else None
+        loop, backlog = asyncio.get_running_loop(), config.backlog
+        return await loop.create_server(connection, sock=listener, ssl=config.ssl, backlog=backlog, ssl_handshake_timeout=hurry)
 
     async def serve_until_told(self) -> None:
         await self.serve([self._listener])

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent.cli.options import AsJson, ProfileName, StateDir, cell, grid, out, run, screen
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, run, screen
 
 if TYPE_CHECKING:
     from agent.billing.serve import Ready
 
-app = typer.Typer(help="The billing backend: serve, keys, token, backup.")
+app = typer.Typer(help="The billing backend: serve, keys, token, backup, restore, audit.")
 keys = typer.Typer(help="Credentials of the API: create, list, revoke.")
 app.add_typer(keys, name="keys")
 
@@ -41,6 +41,7 @@ def serve(
     consumers: Annotated[int, typer.Option("--consumers", min=1, max=16, help="MQTT consumers.")] = 2,
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Only from these networks (CIDR); may be repeated.")] = None,
     rate: Annotated[int, typer.Option("--rate", min=1, max=100_000, help="Requests a second of one client.")] = 100,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=4096, help="At once from one address, as of a proxy.")] = 256,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
     as_json: AsJson = False,
@@ -53,7 +54,7 @@ def serve(
 
     del profile
     way = serving.broker_at(broker, broker_ca, broker_certificate, broker_key, plain=broker_plain, consumers=consumers)
-    limits = Limits(rate, serving.networks(allow or []))
+    limits = Limits(rate, serving.networks(allow or []), connections)
     settings = serving.Settings(state_folder(state_dir), host, port, certificate, key, plain, limits, way)
     run(serving.serve(settings, SystemClock(), lambda ready: _tell(ready, as_json), lambda line: _say(line, as_json)))
 
@@ -142,7 +143,43 @@ def backup(
     """Copy the books to a file while the backend runs. Keep keys/backend as well: robots believe no other key."""
     del profile
     told = _ordered(state_dir, {"op": "backup", "file": str(file.absolute())})
-    out(as_json, told, lambda console: console.print(f"{told['file']}: {told['bytes']} bytes", soft_wrap=True))
+    line = f"{told['file']}: {told['bytes']} bytes; keep {told['key']} with it: robots believe no other key"
+    out(as_json, told, lambda console: console.print(line, soft_wrap=True))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What billing backup wrote.")],
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the books while no backend runs. Robots send again what it lacks, as far as they have it."""
+    from agent.billing import operate
+    from agent.store.state import state_folder
+
+    del profile
+    told = operate.restore(state_folder(state_dir), file)
+    line = f"{told['books']}: restored from {told['file']}"
+    if not told["key_found"]:
+        line += f"; put back {told['key']} before you serve: robots believe no other key"
+    out(as_json, told, lambda console: console.print(line, soft_wrap=True))
+
+
+@app.command()
+def audit(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """The last lines of the log of who was let in, and whether all of it is as it was written. Exit 1 if not."""
+    del profile
+    told = _ordered(state_dir, {"op": "audit"})
+    table = grid("id", "time", "actor", "action", "tenant", "device", "told")
+    for one in told["entries"]:
+        row = one | {"told": " ".join(f"{name}={value}" for name, value in one["told"].items())}
+        table.add_row(*(cell(row[column]) for column in ("id", "time", "actor", "action", "tenant", "device", "told")))
+    out(as_json, told, lambda console: console.print(table))
+    if told["first_broken"] is not None:
+        fail(f"the log is not as it was written, from line {told['first_broken']} on; keep a copy of the books, and ask who was at them", 1)
+    if not as_json:
+        screen().print(f"{told['lines']} lines, all as they were written")
 
 
 def _ordered(state_dir: Path | None, asked: dict[str, Any]) -> Any:

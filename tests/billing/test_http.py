@@ -112,14 +112,34 @@ def test_inventing_credentials_gives_no_new_rate(tmp_path: Path) -> None:
     with_web(tmp_path, run, limits=Limits(per_second=5))
 
 
+def test_who_asks_is_looked_up_within_the_rate_of_the_address_only(tmp_path: Path) -> None:
+    async def run(web: Web) -> None:
+        known, unknown = await web.key("admin"), await web.key("admin")
+        token = (await web.access.grant(*(await _client(web))))["access_token"]
+        for _ in range(4):
+            assert (await web.client.get("/nowhere")).status_code == 404
+        assert (await web.client.get("/v1/audit", headers=known)).status_code == 200
+        assert (await web.client.get("/v1/audit", headers=unknown)).status_code == 429
+        assert (await web.client.get("/v1/audit", headers=known)).status_code == 200
+        assert (await web.client.get("/v1/audit", headers=bearer(token))).status_code == 200
+        web.clock.advance(1)
+        assert (await web.client.get("/v1/audit", headers=unknown)).status_code == 200
+
+    with_web(tmp_path, run, limits=Limits(per_second=5))
+
+
+async def _client(web: Web) -> tuple[str, str]:
+    id_, _, secret = (await web.access.create("client", ["admin"]))["api_key"].removeprefix("vx_").partition("_")
+    return id_, secret
+
+
 def test_who_was_away_longest_is_forgotten_first(tmp_path: Path) -> None:
     async def run(web: Web) -> None:
         from agent.billing.http.gate import Gate
 
         gate = Gate(web.api, web.access, web.clock, Limits(1), web.metrics)
         for n in range(CLIENTS_MAX + 10):
-            scope = {"client": (str(n), 1), "state": {"caller": None}}
-            gate._check_rate(scope)
+            gate._check_rate({"state": {}}, str(n))
         assert len(gate._buckets) == CLIENTS_MAX
         assert next(iter(gate._buckets)) == "10"
 

@@ -1,15 +1,19 @@
 """Robots over HTTP: registered once, batches in, acks out, and a fitting status for all that isn't right."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
+import zstandard
 
 from agent.billing.access.audit import page
 from agent.billing.access.registration import Minting
+from agent.billing.http import gate
 from agent.billing.http.gate import BODY_BYTES_MAX
 from agent.contract import ack
 from agent.contract.batch import BATCH_BYTES_MAX, sign
@@ -20,6 +24,11 @@ from tests.billing.serving import Web, batches, bearer, error, marks, marks_of, 
 
 OTHER = SigningKey.from_seed(b"o" * 32)
 TRUSTED = {BACKEND_KEY.key_id: BACKEND_KEY.public}
+
+
+def told(answer: httpx.Response) -> ack.Ack:
+    """The ack, its signature checked."""
+    return ack.read(answer.content, marks_of(answer), TRUSTED)
 
 
 def test_a_robot_registers_sends_and_is_acked(tmp_path: Path) -> None:
@@ -63,14 +72,64 @@ def test_the_mark_carries_the_nonce(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"nonce": "n"}, {"epoch": EPOCH}, {"nonce": "n", "epoch": "x"}]
-    + [{"nonce": nonce, "epoch": EPOCH} for nonce in ("", "n" * 65, "\0", " ", "é")],
+    [{}, {"epoch": EPOCH}, {"nonce": "n", "epoch": "x"}] + [{"nonce": nonce, "epoch": EPOCH} for nonce in ("", "n" * 65, "\0", " ", "é")],
     ids=str,
 )
 def test_a_question_for_the_mark_that_makes_no_sense(tmp_path: Path, params: dict[str, str]) -> None:
     async def run(web: Web) -> None:
         answer = await web.client.get(state(), params=params, headers=await web.robot())
         assert (answer.status_code, error(answer)) == (422, "bad-request")
+
+    with_web(tmp_path, run)
+
+
+def test_without_an_epoch_the_mark_is_of_the_newest(tmp_path: Path) -> None:
+    async def run(web: Web) -> None:
+        headers = await web.robot()
+
+        async def asked(device: str = NAME) -> httpx.Response:
+            return await web.client.get(state(device), params={"nonce": "n-1"}, headers=headers)
+
+        none = await asked()
+        assert (none.status_code, error(none)) == (404, "unknown-epoch")
+        await web.send(Robot(NEXT).begin(), headers)
+        assert told(await asked()).epoch == NEXT
+        web.clock.advance(1)
+        await web.send(Robot(EPOCH).begin().turns(1), headers)
+        web.clock.advance(1)
+        await web.send(Robot(NEXT).begin().turns(1), headers)
+        mark = told(await asked())
+        assert (mark.epoch, mark.cum_ack, mark.nonce) == (EPOCH, 2, "n-1")
+        headers = await web.key("usage:write", tenant=TENANT)
+        unknown = await asked("nobody")
+        assert (unknown.status_code, error(unknown)) == (404, "unknown-device")
+
+    with_web(tmp_path, run)
+
+
+def test_a_batch_packed_with_zstd_is_acked(tmp_path: Path) -> None:
+    async def run(web: Web) -> None:
+        headers, robot = await web.robot(), Robot().begin().turns(20)
+        batch = robot.batch()
+        more = marks(sign(batch, KEY)) | {"Content-Encoding": "zstd"}
+        answer = await web.client.post(batches(), content=zstandard.compress(batch.content), headers=headers | more)
+        assert told(answer).cum_ack == 21
+
+    with_web(tmp_path, run)
+
+
+def test_a_body_that_does_not_come_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_S", 0.05)
+
+    async def run(web: Web) -> None:
+        async def stuck() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.Event().wait()
+
+        headers = await web.robot()
+        async with asyncio.timeout(20):
+            answer = await web.client.post(batches(), content=stuck(), headers=headers)
+        assert (answer.status_code, error(answer)) == (408, "too-slow")
 
     with_web(tmp_path, run)
 
@@ -165,10 +224,10 @@ def test_a_zip_bomb_is_refused_and_never_unpacked(tmp_path: Path) -> None:
         headers = await web.robot()
         wanted = [
             (gzip.compress(b" " * 100_000_000), "gzip", 413, "too-big"),
-            (gzip.compress(gzip.compress(b"x")), "gzip, gzip", 400, "bad-input"),
-            (b"not gzip", "gzip", 400, "bad-input"),
-            (gzip.compress(b"x")[:-4], "gzip", 400, "bad-input"),
-            (b"x", "zstd", 400, "bad-input"),
+            (gzip.compress(gzip.compress(b"x")), "gzip, gzip", 400, "bad-batch"),
+            (b"not gzip", "gzip", 400, "bad-batch"),
+            (gzip.compress(b"x")[:-4], "gzip", 400, "bad-batch"),
+            (b"x", "zstd", 400, "bad-batch"),
         ]
         for content, encoding, status, code in wanted:
             answer = await web.client.post(batches(), content=content, headers=headers | {"Content-Encoding": encoding})

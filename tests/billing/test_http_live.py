@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from agent.billing.http import usage
+from agent.billing.http import following, usage
 from agent.billing.http.gate import Limits
 from agent.billing.operate import SOCKET, handed_over
 from agent.billing.serve import Ready, Settings, broker_at, listening, networks, serve
@@ -165,6 +165,23 @@ def test_nobody_watches_what_he_may_not(tmp_path: Path, headers: dict[str, str] 
         assert refused.value.response.status_code == status
         assert orjson.loads(refused.value.response.body)["code"] in ("unauthorized", "forbidden")
         assert (await live.client.get(f"/v1/usage/stream{query}", headers=shown)).status_code == status
+
+    with_live(tmp_path, run)
+
+
+def test_streams_end_with_their_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "HEARTBEAT_S", 0.1)
+
+    async def run(live: Live) -> None:
+        headers = await live.reader()
+        ended = asyncio.gather(_until_closed(live, headers), _until_ended(live, headers))
+        while await _watchers(live) < 2:
+            await asyncio.sleep(0.01)
+        (held,) = await live.order(op="keys list")
+        await live.order(op="keys revoke", id=held["id"])
+        async with asyncio.timeout(WAIT_S):
+            await ended
+        assert await _watchers(live) == 0
 
     with_live(tmp_path, run)
 

@@ -106,6 +106,67 @@ def test_a_gap_with_totals_is_told_and_not_billed(tmp_path: Path) -> None:
     with_backend(tmp_path, run)
 
 
+def test_a_gap_whose_totals_are_an_odometers_lines_moves_the_odometer_on(tmp_path: Path) -> None:
+    async def run(backend: Backend) -> None:
+        robot = Robot().begin().turns(6)
+        await backend.take(robot, robot.batch(1, 2))
+        names = ("stage", "model", "placement", "class")
+        lost = robot.odometer(5) - robot.odometer(2)
+        totals = [dict(zip(names, place, strict=True)) | {"quantity": quantity} for place, quantity in lost.items()]
+        hashes = {"h_before": robot.hashes[2].hex(), "h_last": robot.hashes[5].hex()}
+        robot.append("gap", {"epoch": EPOCH, "first": 3, "last": 5, "reason": "pruned", "totals": totals} | hashes)
+        answer = await backend.take(robot, robot.batch(6, 8))
+        assert (answer.cum_ack, answer.rejects, await backend.billed(), await backend.found()) == (8, [], 3, ["gap"])
+
+    with_backend(tmp_path, run)
+
+
+@pytest.mark.parametrize("kind", ["gap", "rollup"])
+def test_what_accounts_for_itself_is_rejected_for_good(tmp_path: Path, kind: str) -> None:
+    async def run(backend: Backend) -> None:
+        robot = Robot().begin().turns(2)
+        hashes = {"h_before": robot.hashes[1].hex(), "h_last": robot.hashes[2].hex()}
+        robot.append(kind, {"epoch": EPOCH, "first": 2, "last": 4, "reason": "x", "totals": []} | hashes)
+        answer = await backend.take(robot)
+        assert (answer.cum_ack, [(one.sequence, one.final) for one in answer.rejects]) == (4, [(4, True)])
+
+    with_backend(tmp_path, run)
+
+
+def test_a_dropped_record_accounts_for_nothing_any_more(tmp_path: Path) -> None:
+    async def run(backend: Backend) -> None:
+        old = Robot().begin().turns(9)
+        await backend.take(old, old.batch(1, 3))
+        robot, clone = Robot(NEXT).begin("damaged", previous=EPOCH).turns(2), Robot(NEXT).begin("damaged", previous=EPOCH).turns(3, "c")
+        clone.gap(4, 6, of=old)
+        await backend.take(clone, clone.batch(4, 5))
+        await backend.take(robot)
+        assert await backend.found() == ["fork"]
+        answer = await backend.take(old, old.batch(7, 10))
+        assert (answer.cum_ack, [(part.first, part.last) for part in answer.ranges]) == (3, [(7, 10)])
+
+    with_backend(tmp_path, run)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_another_record_accounts_for_as_well_stays_accounted_for(tmp_path: Path, together: bool) -> None:
+    async def run(backend: Backend) -> None:
+        old = Robot().begin().turns(9)
+        await backend.take(old, old.batch(1, 3))
+        robot, clone = Robot(NEXT).begin("damaged", previous=EPOCH).turns(2), Robot(NEXT).begin("damaged", previous=EPOCH).turns(4, "c")
+        clone.gap(4, 6, of=old)
+        robot.gap(4, 6, of=old)
+        await backend.take(clone, clone.batch(5, 6))
+        if not together:
+            robot.turns(1)
+            await backend.take(robot, robot.batch(3, 4))
+        await backend.take(robot)
+        assert "fork" in await backend.found()
+        assert (await backend.take(old, old.batch(7, 10))).cum_ack == 10
+
+    with_backend(tmp_path, run)
+
+
 def test_another_story_in_the_same_place_is_quarantined_and_the_robot_hears_of_it(tmp_path: Path) -> None:
     async def run(backend: Backend) -> None:
         robot, clone = Robot().begin().turns(4), Robot().begin().turns(4)
@@ -226,7 +287,9 @@ TOTAL = {
 
 
 @pytest.mark.parametrize(
-    "changes", [{"quantity": "1.5"}, {"quantity": "9" * 40}, {"distinct": "many"}, {"unresolved": -1}, {"billed": "x"}], ids=str
+    "changes",
+    [{"quantity": "1.5"}, {"quantity": "9" * 40}, {"distinct": "many"}, {"records": 2**53}, {"unresolved": -1}, {"billed": "x"}],
+    ids=str,
 )
 def test_a_roll_up_that_cannot_be_summed_accounts_for_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     async def run(backend: Backend) -> None:
@@ -451,6 +514,24 @@ def test_a_new_key_signs_from_its_record_on_and_ends_the_old_one_by_signing(tmp_
         robot.turns(1)
         await backend.take(robot, robot.batch(3), key=OTHER)
         assert await backend.refused(robot, robot.batch(3)) == "unknown-key"
+
+    with_backend(tmp_path, run)
+
+
+def test_what_the_old_key_signed_before_the_change_is_taken_although_the_new_one_has_signed(tmp_path: Path) -> None:
+    async def run(backend: Backend) -> None:
+        old, robot = Robot().begin().turns(2), Robot(NEXT).begin("different", previous=EPOCH)
+        await backend.take(old, old.batch(1, 1))
+        robot.append("key", key_record_data(NEXT, KEY, OTHER))
+        robot.turns(2)
+        await backend.take(robot, robot.batch(1, 2))
+        await backend.take(robot, robot.batch(3, 3), key=OTHER)
+        assert (await backend.take(robot, robot.batch(1, 2))).cum_ack == 3
+        assert (await backend.take(old)).cum_ack == 3
+        assert await backend.refused(robot, robot.batch(2, 3)) == "unknown-key"
+        backend.clock.advance(1)
+        assert await backend.refused(Robot("e" * 32).begin("different", previous=NEXT)) == "unknown-key"
+        assert await backend.billed() == 3
 
     with_backend(tmp_path, run)
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agent.billing.ingest import Answered
-from agent.billing.mqtt import CORRELATION_BYTES_MAX, Consumer
+from agent.billing.mqtt import CORRELATION_BYTES_MAX, INTERNAL_WAIT_MS, Consumer
 from agent.contract import wire
-from agent.contract.signing import SigningKey
+from agent.contract.signing import SigningKey, check_signed
+from agent.errors import LedgerFull
 from agent.link.mqtt import MqttLink
 from agent.link.mqtt.message import Incoming
 from agent.link.mqtt.steady import Mqtt
@@ -26,19 +27,20 @@ EPOCH = "a" * 32
 class Played:
     """An ingest that answers as told, and remembers."""
 
-    def __init__(self, *, fails: int = 0) -> None:
+    def __init__(self, *, fails: int = 0, failure: Exception | None = None) -> None:
         self.taken: list[tuple[str, str, bytes, Mapping[str, str]]] = []
         self.marked: list[tuple[str, str, str, str]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.begun = 0
         self._fails = fails
+        self._failure = failure or LedgerFull("the disk is full", "make room")
 
     async def take(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> Answered:
         self.begun += 1
         await self.open.wait()
         if self.begun <= self._fails:
-            raise OSError(28, "No space left on device")
+            raise self._failure
         self.taken.append((tenant, device, content, marks))
         return Answered(b"ack of " + content[:20], MARKS)
 
@@ -170,9 +172,36 @@ def test_a_database_that_fails_for_a_while_loses_nothing(broker: Broker) -> None
         await within(serving.ready())
         await within(link.ready())
         assert await link.send(b"x", MARKS) == Acked(b"ack of x", MARKS)
-        assert said == ["billing-1: ingest fails: OSError: [Errno 28] No space left on device"] * 2
+        assert said == ["billing-1: ingest fails: LedgerFull: the disk is full; make room"] * 2
         await link.aclose()
         await serving.aclose()
+
+    play(story())
+
+
+def test_what_fails_although_the_database_is_well_is_refused_for_now_and_holds_nobody_up(broker: Broker) -> None:
+    async def story() -> None:
+        said: list[str] = []
+        ingest, late = Played(fails=1, failure=KeyError("role")), list[Incoming]()
+        serving = Consumer(as_backend(broker), ingest, KEY, CLOCK, say=said.append)
+        robot = Mqtt(as_robot(broker), "r1", CLOCK, ["v1/demo/r1/usage/ack"], confirming(late))
+        await within(serving.ready())
+        await within(robot.ready())
+        await robot.publish("v1/demo/r1/usage/batch", b"poison", b"id")
+        await until(lambda: late)
+        refusal = wire.read_refusal(late[0].content)
+        assert (refusal.code, refusal.retry_after_ms) == ("internal", INTERNAL_WAIT_MS)
+        check_signed(late[0].content, late[0].marks, {KEY.key_id: KEY.public}, what="the refusal")
+        assert said == ["billing-1: ingest fails: KeyError: 'role'"]
+        await serving.aclose()
+        later = Played()
+        second = consumer(broker, later)
+        await within(second.ready())
+        await robot.publish("v1/demo/r1/usage/batch", b"good", b"id")
+        await until(lambda: later.taken)
+        assert [content for _, _, content, _ in later.taken] == [b"good"]
+        await robot.aclose()
+        await second.aclose()
 
     play(story())
 

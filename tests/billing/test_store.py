@@ -1,6 +1,9 @@
 """The books: durable together, owned once, and another backend after every restore."""
 
 import asyncio
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,76 @@ def test_what_was_written_is_there_after_the_process_is_gone(tmp_path: Path) -> 
         await store.aclose()
 
     asyncio.run(run())
+
+
+@pytest.fixture
+def open_handed() -> Iterator[None]:
+    """A process that leaves its files to everybody."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_handed")
+def test_all_that_the_books_are_made_of_is_for_their_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir(mode=0o777)
+    for name in ("billing.mark", "billing.lock"):  # as an earlier version, or a copy, left them
+        (folder / name).touch(mode=0o644)
+
+    async def run() -> None:
+        store = Store(folder, SimulatedClock(1))
+        await store.write(note("a"))
+        await store.backup(tmp_path / "copy.db")
+        store.abandon()
+
+    asyncio.run(run())
+    (folder / "billing.db").chmod(0o644)
+    opened(folder, 2)
+    sqlite.restore(tmp_path / "copy.db", tmp_path / "other")
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in found} >= {"billing.db", "billing.mark", "billing.lock", "copy.db"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+
+
+@pytest.mark.usefixtures("open_handed")
+def test_the_log_beside_the_books_is_for_their_owner_alone(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = Store(tmp_path, SimulatedClock(1))
+        await store.write(note("a"))
+        assert {stat.S_IMODE((tmp_path / f"billing.db{suffix}").stat().st_mode) for suffix in sqlite.LOGS} == {0o600}
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+def test_good_books_give_way_to_nothing_but_a_backup(tmp_path: Path) -> None:
+    opened(tmp_path / "books", 1)
+    opened(tmp_path / "others", 2)
+    before = (tmp_path / "books" / "billing.db").read_bytes()
+    (tmp_path / "text").write_text("a letter")
+    (tmp_path / "short.db").write_bytes(before[:10_000])
+    for name in ("text", "short.db", "others/billing.db", "books/billing.db", "nothing", "books"):
+        with pytest.raises(BadInput, match=r"is no backup.*; name the file that voxmeter billing backup wrote"):
+            sqlite.restore(tmp_path / name, tmp_path / "books")
+    assert (tmp_path / "books" / "billing.db").read_bytes() == before
+
+
+def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
+    async def run() -> None:
+        store = Store(tmp_path / "books", SimulatedClock(1))
+        for n in range(500):
+            await store.write(note(f"{n} " + "x" * 200))
+        await store.backup(tmp_path / "copy.db")
+        await store.aclose()
+
+    asyncio.run(run())
+    content = bytearray((tmp_path / "copy.db").read_bytes())
+    content[-30_000:-20_000] = bytes(10_000)
+    (tmp_path / "copy.db").write_bytes(content)
+    with pytest.raises(BadInput, match=r"is damaged|is no backup"):
+        sqlite.restore(tmp_path / "copy.db", tmp_path / "new")
+    assert not (tmp_path / "new" / "billing.db").exists()
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import select
 import signal
+import sqlite3
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -63,11 +64,35 @@ def test_a_backend_serves_over_tls_and_takes_orders_meanwhile(tmp_path: Path) ->
             assert client.get("/v1/audit", headers=headers).status_code == 401
             backed = voxmeter("billing", "backup", tmp_path / "copy", "--state-dir", state, "--json").told
             assert backed["bytes"] == (tmp_path / "copy").stat().st_size
+            assert Path(backed["key"]).is_file()
+            assert f"keep {state}/keys/backend with it" in voxmeter("billing", "backup", tmp_path / "copy-2", "--state-dir", state).out
+            busy = voxmeter("billing", "restore", tmp_path / "copy", "--state-dir", state)
+            assert (busy.status, "belong to process" in busy.line) == (2, True)
+            logged = voxmeter("billing", "audit", "--state-dir", state)
+            assert "credential.revoked" in logged.out
+            assert "all as they were written" in logged.out
             refused = voxmeter("billing", "serve", "--plain", "--port", "0", "--state-dir", state)
             assert refused.status == 2
             assert "belong to process" in refused.line
     assert {one["name"] for one in voxmeter("billing", "keys", "list", "--state-dir", state, "--json").told} == {"robot sim-1", "office"}
     assert not (state / "billing.sock").exists()
+    assert voxmeter("billing", "restore", tmp_path / "copy", "--state-dir", state).out == f"{state}: restored from {tmp_path}/copy\n"
+    assert f"put back {tmp_path}/new/keys/backend" in voxmeter("billing", "restore", tmp_path / "copy", "--state-dir", tmp_path / "new").out
+    lost = voxmeter("billing", "serve", "--plain", "--port", "0", "--state-dir", tmp_path / "new")
+    assert (lost.status, "put back the copy" in lost.line) == (2, True)
+
+
+def test_a_log_that_was_altered_is_a_finding(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        voxmeter("billing", "keys", "create", name, "--scope", "admin", "--state-dir", tmp_path)
+    books = sqlite3.connect(tmp_path / "billing.db")
+    books.execute("UPDATE audit SET told = '{}' WHERE id = 2")
+    books.commit()
+    books.close()
+    found = voxmeter("billing", "audit", "--state-dir", tmp_path)
+    assert found.status == 1
+    assert "from line 2 on" in found.line
+    assert voxmeter("billing", "audit", "--state-dir", tmp_path, "--json").told["first_broken"] == 2
 
 
 def test_orders_are_carried_out_without_a_server(tmp_path: Path) -> None:
@@ -101,6 +126,10 @@ def test_orders_are_carried_out_without_a_server(tmp_path: Path) -> None:
         (["token", "d", "--tenant", "t"], "--account"),
         (["backup", "/nowhere/at/all"], "/nowhere/at is no folder"),
         (["keys", "list", "--state-dir", "/proc/nowhere"], "/proc/nowhere"),
+        (["restore", "/nowhere"], "/nowhere is no backup"),
+        (["restore", "/etc/hostname"], "/etc/hostname is no backup"),
+        (["restore", "/etc/hostname", "--state-dir", "/proc/nowhere"], "/proc/nowhere"),
+        (["serve", "--plain", "--connections", "0"], "--connections"),
     ],
     ids=str,
 )

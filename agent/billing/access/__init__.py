@@ -91,6 +91,15 @@ class Access:
         now = self._clock.utc()
         return await self._store.write(lambda connection: registration.register(connection, asked, now, self._key))
 
+    def remembers(self, shown: str) -> bool:
+        """Whether `who` would answer that from memory; what is shown is not checked here."""
+        if shown.startswith(credentials.PREFIX):
+            return shown.removeprefix(credentials.PREFIX).partition("_")[0] in self._known
+        try:
+            return str(jwt.claimed(shown)[1].get("sub")) in self._known
+        except jwt.BadToken:
+            return False
+
     async def who(self, shown: str) -> Principal:
         """Whose API key or token that is. Raises Unauthorized."""
         if shown.startswith(credentials.PREFIX):

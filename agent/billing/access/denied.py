@@ -43,6 +43,12 @@ class UnknownDevice(Unknown):
     code = "unknown-device"
 
 
+class UnknownEpoch(Unknown):
+    """A robot of which nothing was ever held."""
+
+    code = "unknown-epoch"
+
+
 class TooMany(Denied):
     """Asks too often."""
 

@@ -5,6 +5,10 @@ The file is one line, as a robot's usage key: the seed and the id of the key it 
 
 from pathlib import Path
 
+from sqlalchemy import select
+
+from agent.billing.ledger import Store
+from agent.billing.ledger.tables import device
 from agent.clock import Clock
 from agent.contract.signing import SEED_BYTES, SigningKey, decode, encode
 from agent.errors import BadInput
@@ -19,9 +23,17 @@ FILE_BYTES_MAX = 1024
 OPEN_TODO = "chmod 600 it, and ask who else was on the machine"
 """Not to replace it: robots have pinned it."""
 
+LOST_TODO = "put back the copy that was kept with the backup: robots believe no other key"
 
-def backend_key(folder: Path, clock: Clock) -> SigningKey:
-    """The key in a folder; the caller owns the folder, so nobody else makes one meanwhile.
+
+async def key_of(store: Store, folder: Path, clock: Clock) -> SigningKey:
+    """The key of a backend whose books these are. Raises BadInput where robots are on the books and their backend's key is not here."""
+    known = await store.read(lambda connection: connection.execute(select(device.c.id).limit(1)).first())
+    return backend_key(folder, clock, pinned=known is not None)
+
+
+def backend_key(folder: Path, clock: Clock, *, pinned: bool = False) -> SigningKey:
+    """The key in a folder; the caller owns the folder, so nobody else makes one meanwhile. Where it is `pinned`, none is made.
 
     Raises BadInput for a file that can't be used: robots have pinned this key, another one would cut them off.
     """
@@ -29,6 +41,8 @@ def backend_key(folder: Path, clock: Clock) -> SigningKey:
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         held = read_private(path, FILE_BYTES_MAX, OPEN_TODO)
+        if held is None and pinned:
+            raise BadInput(f"{path} is missing, and robots are on the books", LOST_TODO)
         if held is None:
             key = SigningKey.from_seed(clock.secret(SEED_BYTES))
             write_durably(path, f"{encode(key.seed)} {key.key_id}\n".encode())

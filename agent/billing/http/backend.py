@@ -1,6 +1,7 @@
 """What every route works with, and how a route says what somebody must be allowed to use it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -29,6 +30,8 @@ class Backend:
     key: SigningKey
     clock: Clock
     metrics: Metrics
+    following: Counter[str] = field(default_factory=Counter)
+    """Live streams of each credential, by its id."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the backend is to end: no stream begins any more, readiness is over."""
 

@@ -3,19 +3,22 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from agent.billing.access import audit
 from agent.billing.access.credentials import Principal
-from agent.billing.access.denied import UnknownDevice
-from agent.billing.http.backend import SHOWN, DeviceName, Held, needs
+from agent.billing.access.denied import UnknownDevice, UnknownEpoch
+from agent.billing.http.backend import SHOWN, Backend, DeviceName, Held, needs
 from agent.billing.http.errors import of_refusal
 from agent.billing.ingest import Answered
 from agent.billing.ledger import devices
-from agent.contract.batch import BATCH_BYTES_MAX
+from agent.billing.ledger.tables import epoch as epoch_row
+from agent.contract.batch import BATCH_BYTES_MAX, BatchTooBig
 from agent.contract.encoding import decoded
 from agent.contract.registration import NewKey, Registered, Registration
 from agent.contract.signing import KEY_MARK, SIGNATURE_MARK, decode, key_id_of
+from agent.contract.wire import Refusal
+from agent.errors import BadInput
 
 HEADERS = {KEY_MARK: "VX-Key", SIGNATURE_MARK: "VX-Signature"}
 """The two marks of a signature as HTTP headers."""
@@ -29,7 +32,7 @@ ACK_IN_OPENAPI: dict[int | str, dict[str, Any]] = {
 }
 
 Writer = Annotated[Principal, Depends(needs("usage:write"))]
-Epoch = Annotated[str, Query(pattern=r"^[0-9a-f]{32}$")]
+Epoch = Annotated[str, Query(pattern=r"^[0-9a-f]{32}$", description="Without it: the newest one of the robot.")]
 Nonce = Annotated[str, Query(pattern=r"^[!-~]{1,64}$")]
 Mark = Annotated[str, Header(max_length=200)]
 
@@ -73,15 +76,37 @@ async def take(
 ) -> Response:
     """Takes a signed batch; answers with the signed ack after it is committed. 409: a fork, with the ack. 413: send half of it."""
     tenant = caller.tenant_of(device)
-    content = decoded(await request.body(), content_encoding, BATCH_BYTES_MAX)
+    try:
+        content = decoded(await request.body(), content_encoding, BATCH_BYTES_MAX)
+    except BatchTooBig:
+        raise
+    except BadInput as error:  # in the words of the other link
+        return of_refusal(request.scope, Refusal(code="bad-batch", message=str(error)))
     marks = {mark: value for mark, value in ((KEY_MARK, vx_key), (SIGNATURE_MARK, vx_signature)) if value}
     return _said(request, await held.ingest.take(tenant, device, content, marks))
 
 
 @router.get("/v1/devices/{device}/usage-state", responses=ACK_IN_OPENAPI, dependencies=SHOWN)
-async def mark(*, device: DeviceName, request: Request, held: Held, caller: Writer, nonce: Nonce, epoch: Epoch) -> Response:
-    """The mark: a signed ack with the nonce, of what is held of that epoch."""
-    return _said(request, await held.ingest.mark(caller.tenant_of(device), device, epoch, nonce))
+async def mark(*, device: DeviceName, request: Request, held: Held, caller: Writer, nonce: Nonce, epoch: Epoch | None = None) -> Response:
+    """The mark: a signed ack with the nonce, of what is held of that epoch, or of the one of the robot that was first heard of last."""
+    tenant = caller.tenant_of(device)
+    return _said(request, await held.ingest.mark(tenant, device, epoch or await _newest_epoch(held, tenant, device), nonce))
+
+
+async def _newest_epoch(held: Backend, tenant: str, device: str) -> str:
+    """Raises UnknownDevice or UnknownEpoch."""
+
+    def work(connection: Connection) -> str:
+        found = devices.find(connection, tenant, device)
+        if found is None:
+            raise UnknownDevice(f"no robot is called {device}", "register it first")
+        of_it = select(epoch_row.c.epoch).where(epoch_row.c.device_id == found.id)
+        newest = connection.execute(of_it.order_by(epoch_row.c.begun.desc(), epoch_row.c.id.desc()).limit(1)).scalar()
+        if newest is None:
+            raise UnknownEpoch(f"nothing of {device} was heard of yet, so it has no epoch here", "send a batch, or name the epoch")
+        return str(newest)
+
+    return await held.store.read(work)
 
 
 def _said(request: Request, answered: Answered) -> Response:

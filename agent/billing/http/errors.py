@@ -37,7 +37,15 @@ STATUS_OF_REFUSAL = {
 }
 """Any other refusal of the ingest asks for patience: 503."""
 
-CODES = {400: "bad-request", 401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-big"}
+CODES = {
+    400: "bad-request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "too-slow",
+    413: "too-big",
+}
 
 
 class ErrorTold(BaseModel):

@@ -2,12 +2,16 @@
 
     address allowed? -> who asks? -> within their rate? -> small enough? -> the route decides what they may do
 
+Who asks is looked up in the books only within the rate of the address it comes from.
+
 A credential that is no good is not refused here, since some routes need none; the route that does refuses it.
 """
 
+import asyncio
 import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -30,6 +34,11 @@ CLIENTS_MAX = 10_000
 
 TOO_BIG = f"a body of more than {BODY_BYTES_MAX} bytes; send less at once"
 
+BODY_S = 60.0
+"""For a whole body: the largest batch at 18 kbit/s. A robot has given up by then."""
+
+TOO_SLOW = f"the body did not come within {BODY_S:.0f} seconds; send it at once, or less"
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -41,6 +50,13 @@ class Limits:
     """Requests of one client, on average and at once."""
     allowed: tuple[Network, ...] = ()
     """Empty: from anywhere."""
+    connections: int = 256
+    """At once from one address. A robot needs one to eight; a site behind one address, or a proxy, has many robots."""
+
+    def allow(self, address: str) -> bool:
+        """Whether one may come from there."""
+        found = parsed(address) if self.allowed else None
+        return not self.allowed or (found is not None and any(found in network for network in self.allowed))
 
 
 class Gate:
@@ -70,7 +86,8 @@ class Gate:
         try:
             self._check_address(scope)
             await self._recognise(scope)
-            self._check_rate(scope)
+            caller = scope["state"]["caller"]
+            self._check_rate(scope, caller.id if isinstance(caller, Principal) else address_of(scope))
         except Denied as error:
             await self._audit(scope, error)
             await of_failure(scope, error)(scope, receive, send)
@@ -78,11 +95,10 @@ class Gate:
         if (scope["type"] == "http") and _announced(scope) > BODY_BYTES_MAX:
             await told(scope, 413, "too-big", TOO_BIG, headers={"Connection": "close"})(scope, receive, send)
             return
-        await self._app(scope, _limited(receive), send)
+        await self._app(scope, _limited(receive) if scope["type"] == "http" else receive, send)
 
     def _check_address(self, scope: Scope) -> None:
-        address = parsed(address_of(scope))
-        if self._limits.allowed and (address is None or not any(address in network for network in self._limits.allowed)):
+        if not self._limits.allow(address_of(scope)):
             raise Forbidden("your address is not on the allow-list", "ask the operator")
 
     async def _recognise(self, scope: Scope) -> None:
@@ -91,15 +107,21 @@ class Gate:
         if scheme.lower() != "bearer":
             scope["state"]["caller"] = Unauthorized("this needs a credential", "send Authorization: Bearer with an API key or a token")
             return
+        shown = shown.strip()
+        if not self._access.remembers(shown):
+            self._check_rate(scope, address_of(scope))
+        scope["state"]["again"] = partial(self._access.who, shown)
         try:
-            scope["state"]["caller"] = await self._access.who(shown.strip())
+            scope["state"]["caller"] = await self._access.who(shown)
         except Unauthorized as error:
             scope["state"]["caller"] = error
 
-    def _check_rate(self, scope: Scope) -> None:
-        """A stranger counts by address, so that nobody gets a new rate by inventing credentials."""
-        caller = scope["state"]["caller"]
-        client = caller.id if isinstance(caller, Principal) else address_of(scope)
+    def _check_rate(self, scope: Scope, client: str) -> None:
+        """A stranger counts by address, so that nobody gets a new rate by inventing credentials. A request counts once for each client."""
+        counted = scope["state"].setdefault("counted", set())
+        if client in counted:
+            return
+        counted.add(client)
         bucket = self._buckets.get(client)
         if bucket is None:
             bucket = self._buckets[client] = Bucket(self._clock, self._limits.per_second, self._limits.per_second)
@@ -142,14 +164,19 @@ def _announced(scope: Scope) -> int:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Gives up on a body that goes on beyond the limit, whatever it had announced."""
-    seen = 0
+    """Gives up on a body that goes on beyond the limit, in bytes, whatever it had announced, or in time."""
+    seen, whole, until = 0, False, asyncio.get_running_loop().time() + BODY_S
 
     async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, whole
+        try:
+            async with asyncio.timeout_at(None if whole else until):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(408, TOO_SLOW, {"Connection": "close"}) from error
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > BODY_BYTES_MAX:
                 raise HTTPException(413, TOO_BIG, {"Connection": "close"})
         return message

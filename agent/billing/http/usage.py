@@ -2,36 +2,27 @@
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.billing.access.credentials import Principal
 from agent.billing.access.denied import Forbidden, TooMany
-from agent.billing.http.backend import SHOWN, Backend, Held, needs
-from agent.billing.ingest.watching import Watcher
+from agent.billing.http.backend import SHOWN, Held, needs
+from agent.billing.http.following import HEARTBEAT_S, RETRY_MS, Following
 from agent.billing.ledger.totals import usage_totals
 from agent.errors import BadInput
 
 GROUPING = "device,stage,model,day"
 
-HEARTBEAT_S = 15
-"""Proxies and NATs forget a connection that is silent for a minute or less."""
-
 SEND_S = 10.0
 """Whoever takes nothing for so long is dropped; the books don't wait for anybody."""
-
-WATCHERS_MAX = 100
-"""Live streams at once; each costs a connection and a queue."""
-
-RETRY_MS = 5_000
-"""An SSE client that lost its stream comes back after so long."""
 
 Reader = Annotated[Principal, Depends(needs("statements:read"))]
 Word = Annotated[str, Query(max_length=200)]
@@ -65,15 +56,15 @@ async def totals(
 
 
 @router.get("/v1/usage/stream", response_class=EventSourceResponse)
-async def stream(held: Held, caller: Reader, device: Word = "", tenant: Word = "") -> EventSourceResponse:
-    """Usage as it is committed: events `usage`, each with a JSON list of records. Whoever is too slow is dropped."""
+async def stream(*, request: Request, held: Held, caller: Reader, device: Word = "", tenant: Word = "") -> EventSourceResponse:
+    """Usage as it is committed: events `usage`, each with a JSON list of records. Ends with the credential, and for whoever is too slow."""
     tenant, device = _seen(caller, tenant, device)
-    _check_room(held)
+    following = Following(held, caller, request)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        with _watching(held) as watch:
+        with suppress(TooMany), following.open() as watch:
             yield ServerSentEvent(comment="following", retry=RETRY_MS)
-            async for seen in watch:
+            async for seen in following.seen(watch):
                 if told := _visible(seen, tenant, device):
                     yield ServerSentEvent(orjson.dumps(told).decode(), event="usage")
 
@@ -82,12 +73,12 @@ async def stream(held: Held, caller: Reader, device: Word = "", tenant: Word = "
 
 @router.websocket("/v1/usage/ws")
 async def live(websocket: WebSocket, held: Held, caller: Reader, device: Word = "", tenant: Word = "") -> None:
-    """Usage as it is committed: each message a JSON list of records. Whoever is too slow is dropped."""
+    """Usage as it is committed: each message a JSON list of records. Ends with the credential, and for whoever is too slow."""
     tenant, device = _seen(caller, tenant, device)
-    _check_room(held)
+    following = Following(held, caller, websocket)
     await websocket.accept()
     listening = asyncio.create_task(_until_gone(websocket))
-    telling = asyncio.create_task(_tell(websocket, held, tenant, device))
+    telling = asyncio.create_task(_tell(websocket, following, tenant, device))
     try:
         await asyncio.wait({listening, telling}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -96,13 +87,13 @@ async def live(websocket: WebSocket, held: Held, caller: Reader, device: Word = 
         await asyncio.gather(listening, telling, return_exceptions=True)
 
 
-async def _tell(websocket: WebSocket, held: Backend, tenant: str, device: str) -> None:
-    with _watching(held) as watch:
-        async for seen in watch:
+async def _tell(websocket: WebSocket, following: Following, tenant: str, device: str) -> None:
+    with suppress(TooMany), following.open() as watch:
+        async for seen in following.seen(watch):
             if told := _visible(seen, tenant, device):
                 async with asyncio.timeout(SEND_S):
                     await websocket.send_text(orjson.dumps(told).decode())
-    await websocket.close(1013 if watch.dropped else 1001, "too slow" if watch.dropped else "the backend stops")
+    await websocket.close(*following.ended)
 
 
 async def _until_gone(websocket: WebSocket) -> None:
@@ -114,18 +105,6 @@ async def _until_gone(websocket: WebSocket) -> None:
         return
 
 
-@contextmanager
-def _watching(held: Backend) -> Iterator[Watcher]:
-    """What is committed from now on; nothing once the backend stops."""
-    watch = held.ingest.watch()
-    held.metrics.watchers += 1
-    try:
-        yield watch
-    finally:
-        held.metrics.watchers -= 1
-        watch.close()
-
-
 def _visible(seen: Iterable[dict[str, Any]], tenant: str, device: str) -> list[dict[str, Any]]:
     return [one for one in seen if tenant in ("", one["tenant"]) and device in ("", one["device"])]
 
@@ -135,8 +114,3 @@ def _seen(caller: Principal, tenant: str, device: str) -> tuple[str, str]:
     if (caller.tenant and tenant not in ("", caller.tenant)) or (caller.device and device not in ("", caller.device)):
         raise Forbidden("this credential does not reach so far", "ask for its own tenant and device")
     return caller.tenant or tenant, caller.device or device
-
-
-def _check_room(held: Backend) -> None:
-    if held.metrics.watchers >= WATCHERS_MAX or held.stopping.is_set():
-        raise TooMany("no more can follow the usage just now", "try again later", RETRY_MS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from agent.billing.ingest.books import Arrived, Taken, TooManyRanges, commit
+from agent.billing.ingest.books.former import may_sign
 from agent.billing.ingest.books.rows import find_epoch
 from agent.billing.ingest.dating import Receipt
 from agent.billing.ingest.decide import unknown
@@ -127,6 +128,8 @@ class Ingest:
             raise _Refused("too-big", str(error)) from error
         except BadInput as error:
             raise _Refused("bad-batch", str(error)) from error
+        if key.superseded and not await self._store.read(lambda connection: may_sign(connection, key.key_id, batch.epoch, batch.last)):
+            raise _Refused("unknown-key", "another key has followed the one that signed this batch", KEY_WAIT_MS)
         judged = _judged(batch, tenant, device)
         receipt = Receipt.at(self._clock.utc())
         return Arrived(key.device, key.key_id, batch, judged, receipt, first_use=not key.used, watched=bool(self._watchers))
@@ -134,7 +137,7 @@ class Ingest:
     async def _signer(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> UsageKey:
         key_id = marks.get(KEY_MARK)
         key = await self._known(key_id) if isinstance(key_id, str) else None
-        trusted = {key.key_id: key.public} if key and not key.superseded else {}
+        trusted = {key.key_id: key.public} if key else {}
         try:
             check_signed(content, marks, trusted, what="the batch")
         except UnknownKey as error:

@@ -23,6 +23,9 @@ BILLABLE: Final = "billable"
 Attempt = tuple[str, str, int]
 """(turn, stage, attempt)."""
 
+Place = tuple[str, int]
+"""(epoch, sequence)."""
+
 ADJUSTED: Final = frozenset((INPUT, CACHED, OUTPUT, *RAW_CLASSES))
 """Figures whose differences change what is billed; others (what a customer heard, our own count beside a provider's) only tell."""
 
@@ -51,8 +54,10 @@ class Known:
     """Of corrections and roll-ups that are billed in another epoch."""
     folded_twice: Collection[int] = ()
     """Sequences of roll-ups that stand for records which are billed one by one."""
-    target: Callable[[str, int], Target | None] = lambda _, __: None
-    """The record of an epoch and a sequence."""
+    target: Callable[[Place], Target | None] = lambda _: None
+    """The record in a place, or the one that was issued again for it."""
+    billed: Callable[[Attempt], Target | None] = lambda _: None
+    """The record that an attempt is billed by."""
 
 
 @dataclass(slots=True)
@@ -68,6 +73,8 @@ class Bill:
     """(sequence, why, told)."""
     billed: list[Due] = field(default_factory=list)
     """Usage records, for whoever watches."""
+    waiting: dict[int, Place] = field(default_factory=dict)
+    """Corrections of what isn't linked, by sequence, and where that belongs: it may come."""
 
 
 def doubtful(due: Iterable[Due], *, closed: bool) -> list[str]:
@@ -81,6 +88,7 @@ def bill(due: Sequence[Due], known: Known, receipt: Receipt, *, closed: bool) ->
     done = Bill()
     taken = set(known.attempts)
     used: list[tuple[dict[str, Any], Dated]] = []
+    near = Near() if any(one.judged.type == ADJUST for one in due) else None
     for one in due:
         judged = one.judged
         if judged.problem:
@@ -88,10 +96,12 @@ def bill(due: Sequence[Due], known: Known, receipt: Receipt, *, closed: bool) ->
             done.unresolved.append((judged.sequence, "invalid", {"type": judged.type, "problem": judged.problem}))
         elif judged.type == USAGE:
             done.states[judged.sequence] = _usage(one, taken, used, done, closed=closed)
+            if near is not None:
+                near.put(one, done.states[judged.sequence])
         elif judged.type == ROLLUP:
             done.states[judged.sequence] = _rollup(one, known, receipt, done)
         elif judged.type == ADJUST:
-            done.states[judged.sequence] = _adjust(one, known, done)
+            done.states[judged.sequence] = _adjust(one, known, near or Near(), done)
         else:
             done.states[judged.sequence] = State.PLAIN
             if judged.type == GAP and judged.data.get("totals"):
@@ -106,7 +116,7 @@ def _usage(one: Due, taken: set[Attempt], used: list[tuple[dict[str, Any], Dated
         return State.PLAIN
     for place, quantity in odometer_of_data(data).items():
         done.odometer[place] += quantity
-    attempt = (data["turn_id"], data["stage"], data["attempt"])
+    attempt = attempt_of(data)
     if (closed or "replaces" in data) and attempt in taken:
         return State.AGAIN
     taken.add(attempt)
@@ -132,10 +142,50 @@ def _rollup(one: Due, known: Known, receipt: Receipt, done: Bill) -> State:
     return State.BILLED
 
 
-def _adjust(one: Due, known: Known, done: Bill) -> State:
+class Near:
+    """Usage records that are billed together with a correction, and so are not in the books yet: by place, by the place of the one they
+    were issued again for, and by attempt.
+    """
+
+    def __init__(self) -> None:
+        self._by_place: dict[Place, Target] = {}
+        self._billed: dict[Attempt, Target] = {}
+
+    def put(self, one: Due, state: State) -> None:
+        """One whose state is settled."""
+        target = Target(one.judged.record, one.dated, state)
+        for place in places(one.judged):
+            self._by_place[place] = target
+        if state == State.BILLED:
+            self._billed[attempt_of(one.judged.data)] = target
+
+    def find(self, place: Place, known: Known) -> Target | None:
+        """Here or in the books; where its attempt is billed by another record, that one."""
+        target = self._by_place.get(place) or known.target(place)
+        if target is None or target.state != State.AGAIN or target.record["type"] != USAGE:
+            return target
+        attempt = attempt_of(target.record["data"])
+        return self._billed.get(attempt) or known.billed(attempt) or target
+
+
+def places(usage: Judged) -> list[Place]:
+    """Where a usage record stands, and where the one stood that it was issued again for."""
+    again = usage.data.get("replaces")
+    own = (usage.record["id"].split(":")[0], usage.sequence)
+    return [own, (again["epoch"], again["sequence"])] if again else [own]
+
+
+def attempt_of(data: Mapping[str, Any]) -> Attempt:
+    """Of a usage record."""
+    return data["turn_id"], data["stage"], data["attempt"]
+
+
+def _adjust(one: Due, known: Known, near: Near, done: Bill) -> State:
     """The differences go where the record they are about went; what that changes of the amount, the invoice knows."""
     judged, told = one.judged, one.judged.data["adjusts"]
-    target = known.target(told["epoch"], told["sequence"])
+    target = near.find((told["epoch"], told["sequence"]), known)
+    if target is None:
+        done.waiting[judged.sequence] = (told["epoch"], told["sequence"])
     if target is None or target.record.get("type") != USAGE or target.state == State.INVALID:
         done.unresolved.append((judged.sequence, "adjusts-nothing", judged.data))
         return State.PLAIN

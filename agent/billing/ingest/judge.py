@@ -33,6 +33,15 @@ COUNT: Final = re.compile(r"[0-9]{1,15}")
 MILLISECONDS_DIGITS_MAX: Final = 15
 """Of a boot time: 30,000 years."""
 
+DEPTH_MAX: Final = 64
+"""Of a body: ours are 5 deep. What a digest or a finding is written with gives up some way above a hundred."""
+
+FOLDED_MAX: Final = 2**31
+"""Records of one line of a roll-up: as many as a robot makes in millennia, and sums of them fit a column of 64 bits."""
+
+DOTTED: Final = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
+"""Names of usage that the form takes under its own names for them as well; the books are ordered by these."""
+
 
 @dataclass(slots=True)
 class Judged:
@@ -65,13 +74,26 @@ def judged(sequence: int, hash_: bytes, body: bytes) -> Judged:
 def problem(record: Mapping[str, Any], body: bytes) -> str:
     """Why a body makes no sense, in one line; empty if it does."""
     try:
+        _shallow(record, body)
         check(record)
         _within_limits(record, body)
     except ValidationError as error:
         return first_problem(error)
     except ValueError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001  whatever nobody thought of costs this record, not its batch
+        return f"can't be judged: {type(error).__name__}: {error}"
     return ""
+
+
+def _shallow(record: Mapping[str, Any], body: bytes) -> None:
+    if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
+        return
+    level: list[Any] = [record]
+    for _ in range(DEPTH_MAX):
+        level = [inner for one in level for inner in (one.values() if type(one) is dict else one) if type(inner) in (dict, list)]
+    if level:
+        raise ValueError(f"it is deeper than {DEPTH_MAX} levels")
 
 
 def _within_limits(record: Mapping[str, Any], body: bytes) -> None:
@@ -84,6 +106,9 @@ def _within_limits(record: Mapping[str, Any], body: bytes) -> None:
     if record["type"] == USAGE:
         _usage(data)
     elif record["type"] in (ROLLUP, GAP):
+        own, sequence = record["id"].split(":")
+        if data["epoch"] == own and data["last"] >= int(sequence):
+            raise ValueError("it accounts for itself, or for what comes after it")
         for total in data.get("totals", []):
             _total(total)
 
@@ -94,13 +119,21 @@ def _holds_null(value: Any) -> bool:
     return any(inner is None or (type(inner) in (dict, list) and _holds_null(inner)) for inner in value)
 
 
+def _named(told: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if name not in told:
+            raise ValueError(f"{name} is missing")
+
+
 def _usage(data: Mapping[str, Any]) -> None:
+    _named(data, *DOTTED)
     if data["attempt"] > INTEGER_MAX:
         raise ValueError("attempt is beyond 2^53")
     for name in ("amount", "billed_tokens"):
         if name in data:
             _exact(data[name], name)
     for charge in data.get("charges", []):
+        _named(charge, "class")
         _exact(charge["quantity"], "charges.quantity")
         _exact(charge["amount"], "charges.amount")
     if "replaces" in data:
@@ -108,14 +141,17 @@ def _usage(data: Mapping[str, Any]) -> None:
 
 
 def _total(total: Mapping[str, Any]) -> None:
-    """One line of a roll-up, with the fields that `metering.rollup` adds."""
+    """One line of a roll-up, with the fields that `metering.rollup` adds; or of an odometer, whose quantity is an integer."""
+    _named(total, "class")
+    if type(total["quantity"]) is int:
+        return
     if total["class"] in (*COUNTED_CLASSES, UNKNOWN) and not COUNT.fullmatch(total["quantity"]):
         raise ValueError(f"totals: {total['quantity'][:40]!r} is no count of {total['class']}")
     for name in ("quantity", "billed", "amount"):
         if name in total:
             _exact(total[name], f"totals.{name}")
     for name in ("records", "distinct", "unresolved"):
-        if name in total and not (type(total[name]) is int and 0 <= total[name] <= INTEGER_MAX):
+        if name in total and not (type(total[name]) is int and 0 <= total[name] <= FOLDED_MAX):
             raise ValueError(f"totals.{name} is no count")
 
 
@@ -133,3 +169,33 @@ def digest(data: Mapping[str, Any]) -> bytes:
     """Of what an adjust or a roll-up says, whichever record says it."""
     told = {name: value for name, value in data.items() if name != "replaces"}
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def digest_of_place(epoch: str, sequence: int) -> bytes:
+    """By which a usage record is found that was issued again for the one in this place."""
+    return digest({"epoch": epoch, "sequence": sequence})
+
+
+def digest_of_span(told: Mapping[str, Any]) -> bytes:
+    """By which the gaps are found that account for this stretch."""
+    return digest({name: told[name] for name in ("epoch", "first", "last")})
+
+
+def digest_of_key(public: str) -> bytes:
+    """By which the record is found that names this key, in base64url, as the next."""
+    return digest({"new": public})
+
+
+def about(one: Judged) -> bytes | None:
+    """By what else than its place a record is found."""
+    if one.problem:
+        return None
+    if one.type in (ADJUST, ROLLUP):
+        return digest(one.data)
+    if one.type == GAP:
+        return digest_of_span(one.data)
+    if one.type == KEY:
+        return digest_of_key(one.data["new"])
+    if one.type == USAGE and "replaces" in one.data:
+        return digest_of_place(one.data["replaces"]["epoch"], one.data["replaces"]["sequence"])
+    return None

@@ -1,14 +1,17 @@
 """Makes the lines that usage records add to the totals: the same as `metering.rollup.fold`, faster, for every batch runs it."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 from agent.billing.ingest.dating import Dated
+from agent.contract.batch import OdometerKey
 from agent.metering.ratecard import COUNTED_CLASSES
 from agent.metering.rating import EXACT, plain, trimmed
 from agent.metering.record import UNKNOWN, quantities_of_data
+from agent.metering.rollup import odometer_of_totals
 
 NOTHING: Final = Decimal(0)
 
@@ -57,6 +60,15 @@ def lines(records: Iterable[tuple[Mapping[str, Any], Dated]]) -> list[dict[str, 
             held = groups[key] = {}
         _put(held, data)
     return [_named(key) | {"class": class_} | line.told() for key, held in groups.items() for class_, line in held.items()]
+
+
+def advanced(totals: Sequence[Mapping[str, Any]]) -> Counter[OdometerKey]:
+    """By how much the odometer went on over what a gap or a roll-up accounts for; its lines are a roll-up's or an odometer's."""
+    held = Counter(odometer_of_totals(one for one in totals if type(one["quantity"]) is str))
+    for one in totals:
+        if type(one["quantity"]) is int:
+            held[one["stage"], one["model"], one["placement"], one["class"]] += one["quantity"]
+    return held
 
 
 def _named(key: tuple[Any, ...]) -> dict[str, Any]:

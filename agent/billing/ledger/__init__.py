@@ -62,7 +62,7 @@ class Store:
             self._reader = sqlite.reader(self._path)
         except BaseException as error:
             self._release()
-            if isinstance(error, DatabaseError):
+            if isinstance(error, DatabaseError | OSError):
                 raise sqlite.refused(self._path, error) from error
             raise
         self._write_pool = ThreadPoolExecutor(1, thread_name_prefix="books")

@@ -10,11 +10,10 @@ import os
 from pathlib import Path
 
 from agent.errors import LedgerBusy
+from agent.files import MODE
 
 LOCK_FILE = "billing.lock"
 MARK_FILE = "billing.mark"
-
-MODE = 0o600
 
 
 class Folder:
@@ -30,9 +29,11 @@ class Folder:
             owner = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             raise LedgerBusy(f"the books in {path} belong to process {owner}", "wait for it or use another --state-dir") from error
+        os.fchmod(self._lock, MODE)  # of a file that was there before, too
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         self._mark = os.open(path / MARK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        os.fchmod(self._mark, MODE)
 
     def is_as_left(self, backend_id: str, commits: int) -> bool:
         """Whether a database that says this of itself is the one that was used here last, and not behind it."""

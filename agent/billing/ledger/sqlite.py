@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, delete, event, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from agent.billing.ledger.tables import METADATA, epoch, meta
 from agent.errors import BadInput, LedgerDamaged, LedgerFull, VoxmeterError
+from agent.files import MODE, OTHERS
 
 DATABASE_FILE = "billing.db"
+
+LOGS = ("-wal", "-shm")
+"""What stands beside the database while it is open, and after a kill."""
 
 PAGE_BYTES = 8192
 """Of a new file: seven records of a kilobyte fill one well, three leave a third of 4 KiB empty."""
@@ -41,7 +47,8 @@ FULL = 13
 
 
 def writer(path: Path) -> Engine:
-    """The one connection that writes, from one thread at a time; its tables are made where they are missing."""
+    """The one connection that writes, from one thread at a time; its tables are made where they are missing. Raises OSError."""
+    _keep_private(path)
     engine = _engine(path, "rwc", WRITING, StaticPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
@@ -89,6 +96,7 @@ def back_up(engine: Engine, path: Path) -> list[tuple[int, int]]:
     if path.exists():
         raise BadInput(f"{path} exists", "name a new file")
     part.unlink(missing_ok=True)
+    _keep_private(part)
     copy = _engine(part, "rwc", (), NullPool)
     with engine.connect() as source, copy.connect() as target:
         _driver(source).backup(_driver(target))
@@ -105,18 +113,47 @@ def back_up(engine: Engine, path: Path) -> list[tuple[int, int]]:
 
 
 def restore(copy: Path, folder: Path) -> None:
-    """Puts a backup in the place of the books, which nobody has open. Raises BadInput where there is none."""
-    if not copy.is_file():
-        raise BadInput(f"{copy} is no backup", "name the file that voxmeter billing backup wrote")
+    """Puts a backup in the place of the books, which nobody has open. Raises BadInput for what is no whole backup, OSError."""
+    _check_backup(copy)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = folder / f"{DATABASE_FILE}.part"
+    part.unlink(missing_ok=True)
+    _keep_private(part)
     shutil.copyfile(copy, part)
     _synced(part)
-    for suffix in ("-wal", "-shm"):  # a log beside a file it does not belong to would be written into it
+    for suffix in LOGS:  # a log beside a file it does not belong to would be written into it
         (folder / f"{DATABASE_FILE}{suffix}").unlink(missing_ok=True)
     _synced(folder)
     part.replace(folder / DATABASE_FILE)
     _synced(folder)
+
+
+def _check_backup(copy: Path) -> None:
+    """Raises BadInput unless it is what `back_up` wrote, whole: good books must not give way to something else."""
+    todo = "name the file that voxmeter billing backup wrote"
+    if not copy.is_file():
+        raise BadInput(f"{copy} is no backup", todo)
+    engine = _engine(copy, "ro", READING, NullPool)
+    try:
+        with engine.connect() as connection:
+            names = set(connection.execute(select(meta.c.name)).scalars())
+            found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    except DatabaseError as error:
+        raise BadInput(f"{copy} is no backup: {error.orig or error}", todo) from error
+    finally:
+        engine.dispose()
+    if "commits" not in names or "backend_id" in names:
+        raise BadInput(f"{copy} is no backup, but books that a backend uses or used", todo)
+    if found != "ok":
+        raise BadInput(f"{copy} is damaged: {' '.join(found.split())[:200]}", "use another backup")
+
+
+def _keep_private(path: Path) -> None:
+    """The file is there, for its owner's eyes; SQLite gives its logs the same rights. To be called while nobody here has it open."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE))
+    for one in (path, *(path.with_name(path.name + suffix) for suffix in LOGS)):
+        if one.exists() and stat.S_IMODE(one.stat().st_mode) & OTHERS:
+            one.chmod(MODE)
 
 
 def _driver(connection: Connection) -> Any:

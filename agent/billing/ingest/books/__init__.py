@@ -11,16 +11,17 @@ from sqlalchemy import Connection
 from agent.billing.ingest.bill import Due
 from agent.billing.ingest.books import rows
 from agent.billing.ingest.books.posting import Posting
+from agent.billing.ingest.books.rows import hole_of
 from agent.billing.ingest.dating import Dated, Receipt, anchor_of, dated
 from agent.billing.ingest.decide import Books, Hole, Linked, Placed, Range, Rec, advance, place, segments
-from agent.billing.ingest.judge import ADJUST, GAP, KEY, ROLLUP, USAGE, Judged, digest, judged
+from agent.billing.ingest.judge import GAP, KEY, ROLLUP, USAGE, Judged, about, judged
+from agent.billing.ingest.lines import advanced
 from agent.billing.ledger import devices
 from agent.billing.ledger.devices import Device
 from agent.billing.ledger.tables import State
 from agent.contract.batch import BatchContent
 from agent.contract.record import KeyData
 from agent.errors import BadInput, LedgerDamaged
-from agent.metering.rollup import odometer_of_totals
 from agent.metering.when import Anchor
 
 RANGES_MAX: Final = 4096
@@ -161,7 +162,7 @@ class _Commit:
                 if one.data["epoch"] != row.epoch:
                     row = rows.epoch_row(self._connection, self._device.id, one.data["epoch"], self._now)
                     others[row.epoch] = None
-                rows.put_hole(self._connection, row.id, _hole(one), (self._row.id, one.sequence))
+                rows.put_hole(self._connection, row.id, hole_of(one), (self._row.id, one.sequence))
                 row.holes += 1
             elif one.type == KEY:
                 self._add_key(one)
@@ -205,8 +206,7 @@ class _Commit:
             if not way.proven:
                 self._find("unproven", way.last + 1, {"first": way.first, "last": way.last}, row.epoch)
             for hole in way.holes:
-                lines = orjson.loads(self._body(*ways[hole]))["data"].get("totals", [])
-                row.odometer.update(odometer_of_totals(lines))
+                row.odometer.update(advanced(orjson.loads(self._body(*ways[hole]))["data"].get("totals", [])))
                 if hole.kind == "gap":
                     self._find("gap", hole.first, {"last": hole.last}, row.epoch)
         for hole in done.strange:
@@ -255,7 +255,20 @@ class _Commit:
             self._connection, self._device.id, row.epoch, ((one.sequence, one.hash, one.body) for one in held), self._now
         )
         rows.drop_records(self._connection, row.id, part.first, part.last)
+        self._drop_holes(row, part)
         self._find("fork", part.first, {"last": part.last, "records": part.last - part.first + 1}, row.epoch)
+
+    def _drop_holes(self, row: rows.EpochRow, part: Range) -> None:
+        """What only the dropped records accounted for is accounted for no more; a hole has room for one record that does."""
+        dropped = rows.drop_holes(self._connection, row.id, part.first, part.last)
+        if not dropped:
+            return
+        again = [(self._row.id, one.judged) for one in self._fresh.values() if not one.judged.problem]
+        again += [(of, judged(one.sequence, one.hash, one.body)) for of, one in rows.gaps(self._connection, self._device.id, dropped)]
+        for of, one in again:
+            if one.type in (GAP, ROLLUP):
+                target = rows.epoch_row(self._connection, self._device.id, one.data["epoch"], self._now)
+                rows.put_hole(self._connection, target.id, hole_of(one), (of, one.sequence))
 
     def _compare_odometers(self) -> None:
         """The robot's own at the end of the batch against ours; it goes on from the robot's, so that one difference is told once."""
@@ -281,12 +294,5 @@ class _Commit:
         it = one.judged
         sound = not it.problem
         turn = (it.data["turn_id"], it.data["stage"], it.data["attempt"]) if sound and it.type == USAGE else (None, None, None)
-        about = digest(it.data) if sound and it.type in (ADJUST, ROLLUP) else None
         when = (self._now, one.dated.time, int(one.dated.exact))
-        return (self._row.id, it.sequence, it.hash, it.type, it.body, *when, *turn, about, int(state))
-
-
-def _hole(one: Judged) -> Hole:
-    told = one.data
-    before, after = (bytes.fromhex(told.get(name, "")) for name in ("h_before", "h_last"))
-    return Hole(told["first"], told["last"], before, after, "rollup" if one.type == ROLLUP else "gap")
+        return (self._row.id, it.sequence, it.hash, it.type, it.body, *when, *turn, about(it), int(state))

@@ -3,19 +3,25 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection
 
-from agent.billing.ingest.bill import Bill, Due, Known, Target, bill, doubtful, seen
+from agent.billing.ingest.bill import Attempt, Bill, Due, Known, Near, Place, Target, bill, doubtful, seen
 from agent.billing.ingest.books import rows
 from agent.billing.ingest.dating import Dated, Receipt
-from agent.billing.ingest.judge import ADJUST, EPOCH, KEY, ROLLUP, USAGE, Judged, digest
+from agent.billing.ingest.judge import ADJUST, EPOCH, KEY, ROLLUP, USAGE, Judged, digest, judged
 from agent.billing.ledger import devices, totals
 from agent.billing.ledger.devices import Device
 from agent.billing.ledger.tables import State
 from agent.contract.signing import check_key_record, decode, key_id_of
+
+WAITING: Final = "adjusts-nothing"
+"""The finding of a correction that came before what it is about."""
+
+WAITING_MAX: Final = 256
+"""Such corrections of one device that are looked at with each batch; whatever is beyond stays unresolved until a person looks."""
 
 
 @dataclass(slots=True)
@@ -38,6 +44,7 @@ class Posting:
         totals.add(self.connection, self.device.id, done.lines)
         row.odometer.update(done.odometer)
         self._note(row, done)
+        self._take_up(due, done)
         return done.states
 
     def find(self, epoch: str, sequence: int, kind: str, told: Mapping[str, Any]) -> None:
@@ -48,6 +55,8 @@ class Posting:
         shared = {"device_id": self.device.id, "epoch": row.epoch, "time": self.receipt.text}
         told = [shared | {"sequence": at, "why": why, "told": json.dumps(what)} for at, why, what in done.unresolved]
         rows.put_unresolved(self.connection, told)
+        for sequence, (epoch, at) in done.waiting.items():
+            self.find(row.epoch, sequence, WAITING, {"epoch": epoch, "sequence": at})
         if self.watched:
             named = {"tenant": self.device.tenant, "device": self.device.name, "epoch": row.epoch}
             self.seen += [named | seen(one) for one in done.billed]
@@ -60,17 +69,47 @@ class Posting:
             return Known(attempts)
         digests = rows.billed_digests(self.connection, self.device.id, row.id, [digest(one.data) for one in odd])
         twice = [one.sequence for one in odd if one.type == ROLLUP and self._billed_singly(one.data)]
-        return Known(attempts, digests, twice, self._target)
+        return Known(attempts, digests, twice, self._target, self._billed)
 
     def _billed_singly(self, told: Mapping[str, Any]) -> bool:
         row = rows.find_epoch(self.connection, self.device.id, told["epoch"])
         return row is not None and rows.billed_between(self.connection, row.id, told["first"], told["last"])
 
-    def _target(self, epoch: str, sequence: int) -> Target | None:
-        found = rows.find_record(self.connection, self.device.id, epoch, sequence)
+    def _target(self, place: Place) -> Target | None:
+        found = rows.find_record(self.connection, self.device.id, *place)
         if found is None or found.state == State.HELD:
-            return None
-        return Target(orjson.loads(found.body), Dated(found.time, exact=True), State(found.state))
+            found = rows.find_reissued(self.connection, self.device.id, *place)
+        return _target_of(found)
+
+    def _billed(self, attempt: Attempt) -> Target | None:
+        return _target_of(rows.find_billed(self.connection, self.device.id, attempt))
+
+    def _take_up(self, due: list[Due], done: Bill) -> None:
+        """Bills corrections that came before what they are about. Their odometer was taken over from the robot when they came."""
+        usage = [one for one in due if one.judged.type == USAGE and not one.judged.problem]
+        waiting = rows.findings(self.connection, self.device.id, WAITING, WAITING_MAX) if usage else []
+        if not waiting:
+            return
+        near = Near()
+        for one in usage:
+            near.put(one, done.states[one.judged.sequence])
+        for epoch, sequence, told in waiting:
+            target = near.find((told["epoch"], told["sequence"]), Known(billed=self._billed))
+            if target is not None:
+                self._bill_late(epoch, sequence, target)
+
+    def _bill_late(self, epoch: str, sequence: int, target: Target) -> None:
+        row = rows.find_epoch(self.connection, self.device.id, epoch)
+        found = rows.find_record(self.connection, self.device.id, epoch, sequence)
+        if row is None or found is None:
+            return
+        one = judged(sequence, found.hash, found.body)
+        digests = rows.billed_digests(self.connection, self.device.id, row.id, [digest(one.data)])
+        done = bill([Due(one, Dated(found.time, exact=True))], Known(digests=digests, target=lambda _: target), self.receipt, closed=False)
+        totals.add(self.connection, self.device.id, done.lines)
+        rows.set_states(self.connection, row.id, done.states)
+        rows.forget(self.connection, self.device.id, (epoch, sequence), WAITING)
+        self._note(row, done)
 
     def _follow(self, row: rows.EpochRow, linked: list[Judged]) -> None:
         for again in {one.data["replaces"]["epoch"] for one in linked if one.type == USAGE and "replaces" in one.data}:
@@ -97,3 +136,9 @@ class Posting:
             return row.epoch
         rows.epoch_row(self.connection, self.device.id, previous, self.receipt.text)
         return rows.close(self.connection, self.device.id, previous, row.epoch)
+
+
+def _target_of(found: Any) -> Target | None:
+    if found is None or found.state == State.HELD:
+        return None
+    return Target(orjson.loads(found.body), Dated(found.time, exact=True), State(found.state))

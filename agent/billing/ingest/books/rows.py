@@ -10,8 +10,9 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Dialect, bindparam, delete, exists, func, insert, select, update
 
-from agent.billing.ingest.bill import Attempt
+from agent.billing.ingest.bill import Attempt, Place
 from agent.billing.ingest.decide import Books, Hole, Range, unknown
+from agent.billing.ingest.judge import ROLLUP, USAGE, Judged, digest_of_place, digest_of_span
 from agent.billing.ledger import sqlite
 from agent.billing.ledger.tables import State, anchor, epoch, finding, hole, quarantine, raw, record, unresolved
 from agent.contract.batch import OdometerKey
@@ -102,10 +103,36 @@ def holes(connection: Connection, epoch_id: int, first: int, last: int | None = 
     }
 
 
+def hole_of(one: Judged) -> Hole:
+    """What a gap or a roll-up accounts for."""
+    told = one.data
+    before, after = (bytes.fromhex(told.get(name, "")) for name in ("h_before", "h_last"))
+    return Hole(told["first"], told["last"], before, after, "rollup" if one.type == ROLLUP else "gap")
+
+
 def put_hole(connection: Connection, epoch_id: int, told: Hole, by: tuple[int, int]) -> None:
     row = told._asdict() | {"epoch_id": epoch_id, "by_epoch_id": by[0], "by_sequence": by[1]}
     sqlite.insert_new(connection, hole, [row])
     connection.execute(update(epoch).where(epoch.c.id == epoch_id).values(holes=epoch.c.holes + 1))
+
+
+def drop_holes(connection: Connection, epoch_id: int, first: int, last: int) -> list[dict[str, Any]]:
+    """Holes that these records accounted for, `{epoch, first, last}`; those that have been crossed stay: late records are known by them."""
+    place = hole.c.by_epoch_id == epoch_id, hole.c.by_sequence.between(first, last)
+    named = select(epoch.c.id, epoch.c.epoch, hole.c.first, hole.c.last).join(epoch, epoch.c.id == hole.c.epoch_id)
+    found = connection.execute(named.where(*place, hole.c.last > epoch.c.cum)).all()
+    for one in found:
+        connection.execute(delete(hole).where(*place, hole.c.epoch_id == one.id, hole.c.first == one.first, hole.c.last == one.last))
+        connection.execute(update(epoch).where(epoch.c.id == one.id).values(holes=epoch.c.holes - 1))
+    return [{"epoch": one.epoch, "first": one.first, "last": one.last} for one in found]
+
+
+def gaps(connection: Connection, device_id: int, spans: Iterable[Mapping[str, Any]]) -> "list[tuple[int, Stored]]":
+    """Stored records that account for these stretches, and the row of the epoch of each."""
+    columns = (record.c.epoch_id, record.c.sequence, record.c.hash, record.c.body, record.c.time, record.c.exact)
+    wanted = select(*columns).join(epoch, epoch.c.id == record.c.epoch_id).where(epoch.c.device_id == device_id)
+    found = connection.execute(wanted.where(record.c.digest.in_([digest_of_span(one) for one in spans])))
+    return [(of, Stored(*row)) for of, *row in found]
 
 
 @dataclass(slots=True)
@@ -187,10 +214,25 @@ def billed_between(connection: Connection, epoch_id: int, first: int, last: int)
     return bool(connection.execute(select(exists().where(place & (record.c.state == int(State.BILLED))))).scalar())
 
 
+OF_DEVICE = select(record.c.hash, record.c.body, record.c.time, record.c.state).join(epoch, epoch.c.id == record.c.epoch_id)
+
+
 def find_record(connection: Connection, device_id: int, name: str, sequence: int) -> Any:
-    """(body, time, state) of a record of a device, or None."""
-    wanted = select(record.c.body, record.c.time, record.c.state).join(epoch, epoch.c.id == record.c.epoch_id)
-    return connection.execute(wanted.where(epoch.c.device_id == device_id, epoch.c.epoch == name, record.c.sequence == sequence)).first()
+    """(hash, body, time, state) of a record of a device, or None."""
+    return connection.execute(OF_DEVICE.where(epoch.c.device_id == device_id, epoch.c.epoch == name, record.c.sequence == sequence)).first()
+
+
+def find_reissued(connection: Connection, device_id: int, name: str, sequence: int) -> Any:
+    """The same of a linked usage record that was issued again for the one in this place."""
+    wanted = OF_DEVICE.where(epoch.c.device_id == device_id, record.c.digest == digest_of_place(name, sequence), record.c.type == USAGE)
+    return connection.execute(wanted.where(record.c.state != int(State.HELD)).order_by(record.c.state)).first()
+
+
+def find_billed(connection: Connection, device_id: int, attempt: Attempt) -> Any:
+    """The same of the usage record that an attempt is billed by."""
+    turn, stage, number = attempt
+    wanted = OF_DEVICE.where(record.c.turn_id == turn, record.c.stage == stage, record.c.attempt == number)
+    return connection.execute(wanted.where(record.c.state == int(State.BILLED), epoch.c.device_id == device_id)).first()
 
 
 def body_of(connection: Connection, epoch_id: int, sequence: int) -> bytes:
@@ -202,6 +244,27 @@ def find(connection: Connection, device_id: int, place: tuple[str, int], kind: s
     """Notes a finding at (epoch, sequence), unless it has been found before; `told` is JSON."""
     row = {"device_id": device_id, "kind": kind, "epoch": place[0], "sequence": place[1], "told": told, "time": now}
     sqlite.insert_new(connection, finding, [row])
+
+
+def findings(connection: Connection, device_id: int, kind: str, limit: int) -> list[tuple[str, int, dict[str, Any]]]:
+    """(epoch, sequence, told) of a device's findings of a kind, the oldest first."""
+    found = connection.execute(FINDINGS, {"device_id_": device_id, "kind_": kind, "limit_": limit})
+    return [(one.epoch, one.sequence, json.loads(one.told)) for one in found]
+
+
+FINDINGS = (
+    select(finding.c.epoch, finding.c.sequence, finding.c.told)
+    .where(finding.c.device_id == bindparam("device_id_"), finding.c.kind == bindparam("kind_"))
+    .order_by(finding.c.id)
+    .limit(bindparam("limit_"))
+)
+
+
+def forget(connection: Connection, device_id: int, place: Place, kind: str) -> None:
+    """What was found or stood unresolved at (epoch, sequence) is so no more."""
+    for table in (finding, unresolved):
+        of = (table.c.device_id == device_id) & (table.c.epoch == place[0]) & (table.c.sequence == place[1])
+        connection.execute(delete(table).where(of & (finding.c.kind == kind if table is finding else unresolved.c.why == kind)))
 
 
 def put_unresolved(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
