@@ -131,6 +131,9 @@ class RobotProcess:
     async def turn(self) -> None:
         await self._told("turn")
 
+    async def prune(self) -> None:
+        await self._told("prune")
+
     async def leap(self, seconds: float) -> None:
         self._leapt_s += seconds
         await self._told("leap", seconds=seconds)

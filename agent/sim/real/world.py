@@ -18,6 +18,8 @@ from agent.sim.real.proxy import Proxy
 from agent.sim.real.proxy import Weather as Line
 from agent.sim.real.robot import HOUR_S, Identity, RobotProcess
 from agent.sim.world.evidence import Body, Evidence, Heard
+from agent.sim.world.play import lose_newest
+from agent.sim.world.robot import before_pruning
 from agent.sim.world.scenario import Weather
 
 TENANT, ACCOUNT = "demo", "hotel"
@@ -140,6 +142,9 @@ class RealWorld:
         await self._start(body)
         return name
 
+    async def prune_robot(self, robot: str) -> None:
+        await self._bodies[robot].prune()
+
     async def kill_backend(self, down_s: float) -> None:
         await self.backend.kill()
         await self.sleep(down_s)
@@ -147,6 +152,9 @@ class RealWorld:
 
     async def backup_backend(self) -> None:
         await self.backend.backup()
+
+    async def lose_backup(self) -> None:
+        await asyncio.to_thread(lose_newest, self._folder / "backend")
 
     async def restore_backend(self, down_s: float) -> None:
         await self.backend.kill()
@@ -180,7 +188,7 @@ class RealWorld:
             "resets": sum(proxy.resets for proxy in self._proxies),
         }
         return Evidence(
-            bodies=[Body(body.name, body.identity.device, body.state) for body in self.bodies],
+            bodies=[Body(one.name, one.identity.device, state) for one in self.bodies for state in (one.state, *before_pruning(one.state))],
             backend=self.backend.state,
             heard=heard,
             backlog=left,

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from agent.billing.ledger.sqlite import restore
 from agent.ports import Acked, Link
 from agent.sim.simulated.backend import Backend
 from agent.sim.simulated.broker import Broker
@@ -14,7 +15,8 @@ from agent.sim.simulated.network import Network, Trace
 from agent.sim.world.evidence import Body, Evidence, Heard
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
-from agent.sim.world.robot import Robot, Say, copied
+from agent.sim.world.play import backups, lose_newest
+from agent.sim.world.robot import Robot, Say, before_pruning, copied
 from agent.sim.world.scenario import Weather
 from agent.store.ledger.chain import Identity
 
@@ -24,6 +26,9 @@ FILES_A_ROBOT = 8
 """Descriptors: the ledger, its log, their index, the lock, what keeps SQLite's locks; and an earlier epoch's while it is sent."""
 
 HOUR_S = 3600.0
+
+DOWN_S_MIN = 0.1
+"""A backend that is restored is down at least so long: its files are changed in the middle of it."""
 
 BACKEND = "backend"
 """Has a clock as well: a day that passes, passes for all."""
@@ -96,14 +101,27 @@ class SimulatedWorld:
         await self._made(name, original.identity.device).start()
         return name
 
+    async def prune_robot(self, robot: str) -> None:
+        self.trace.note("pruned", robot)
+        await self._robots[robot].prune()
+
     async def kill_backend(self, down_s: float) -> None:
         await self._backend.kill(down_s)
 
     async def backup_backend(self) -> None:
         await self._backend.backup()
 
+    async def lose_backup(self) -> None:
+        self.trace.note("backup lost", lose_newest(self._folder))
+
     async def restore_backend(self, down_s: float) -> None:
-        await self._backend.restore(down_s)
+        if not (held := backups(self._folder)):
+            return
+        killing = asyncio.ensure_future(self._backend.kill(max(down_s, DOWN_S_MIN)))
+        await asyncio.tasks.sleep(max(down_s, DOWN_S_MIN) / 2)  # its files are in order by now; it starts at the end
+        self.trace.note("backend restored")
+        restore(held[-1], self._backend.folder)
+        await killing
 
     async def kill_broker(self, down_s: float) -> None:
         await self._broker.kill(down_s)
@@ -123,7 +141,7 @@ class SimulatedWorld:
         heard: list[Heard] = [one for robot in robots for one in robot.heard]
         figures = {"asked_at_once_max": self._backend.asked_at_once_max, "events": self.trace.events}
         return Evidence(
-            bodies=[Body(robot.name, robot.identity.device, robot.state) for robot in robots],
+            bodies=[Body(one.name, one.identity.device, state) for one in robots for state in (one.state, *before_pruning(one.state))],
             backend=self._backend.folder,
             heard=heard,
             backlog=left,

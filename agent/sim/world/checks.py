@@ -1,6 +1,6 @@
 """What must be true when a scenario has ended: each check has a name, an answer and the figures it rests on."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
@@ -11,13 +11,17 @@ from typing import Any, NamedTuple
 from agent.contract.canonical import genesis
 from agent.contract.wire import INFLIGHT_MAX
 from agent.errors import BadInput
-from agent.sim.world.books import Attempt, Billing, Data, Own, billing, money, own, summed, units
+from agent.sim.world.books import USAGE, Attempt, Billing, Data, Own, billing, money, own, summed, units
 from agent.sim.world.evidence import Evidence
 from agent.sim.world.robot import shipped_cards
 from agent.sim.world.scenario import Scenario
+from agent.store.reading import LedgerReader
 
 TOLD_MAX = 3
 """Of what is wrong, so many are named."""
+
+Place = tuple[str, str, int]
+"""(device, epoch, sequence)."""
 
 CHANGED_OVER = frozenset({"different", "ahead", "fork", "restored"})
 """Reasons for a new epoch that say: the backend had something else of mine."""
@@ -69,9 +73,46 @@ class Case:
         return billing(self.found.backend)
 
     @cached_property
-    def lost(self) -> list[Attempt]:
+    def missing(self) -> list[Attempt]:
         """Appended and not billed."""
         return sorted(key for key in self.own.attempts if not self.billing.billed.get(key))
+
+    @cached_property
+    def declared(self) -> list[Attempt]:
+        """Of the missing ones, those all of whose records lie in gaps that the backend was told of."""
+        return [key for key in self.missing if (held := self._places.get(key)) and all(map(self._in_gap, held))]
+
+    @cached_property
+    def lost(self) -> list[Attempt]:
+        """Missing, and nobody said so."""
+        return sorted(set(self.missing) - set(self.declared))
+
+    @cached_property
+    def declared_records(self) -> int:
+        """Of every type, that lie in gaps and that the backend does not hold."""
+        held = self.billing.epochs
+        every = {place for places in self._places.values() for place in places if self._in_gap(place)}
+        return sum(place[:2] not in held or place[2] not in held[place[:2]].hashes for place in every)
+
+    @cached_property
+    def _places(self) -> dict[Attempt | None, set[Place]]:
+        """Where each attempt stands in the robots' books, more than once if it was issued again; under None all that is no attempt.
+        Nothing where no gap was declared: only then it is read.
+        """
+        places: defaultdict[Attempt | None, set[Place]] = defaultdict(set)
+        for body in self.found.bodies if self.billing.gaps else ():
+            reader = LedgerReader(body.state)
+            for record in reader.records():
+                epoch, sequence = record["id"].split(":")
+                told = record["data"]
+                usage = record["type"] == USAGE
+                attempt = Attempt(body.device, told["turn_id"], told["stage"], told["attempt"]) if usage else None
+                places[attempt].add((body.device, epoch, int(sequence)))
+            reader.close()
+        return places
+
+    def _in_gap(self, place: Place) -> bool:
+        return any((who, which) == place[:2] and first <= place[2] <= last for who, which, first, last in self.billing.gaps)
 
     @cached_property
     def twice(self) -> list[Attempt]:
@@ -86,9 +127,9 @@ class Case:
 
     @cached_property
     def appended(self) -> list[Data]:
-        """One version of each attempt: where a clone made a second, the one that was billed."""
-        chosen = []
-        for key, versions in sorted(self.own.attempts.items()):
+        """One version of each attempt that nobody declared lost: where a clone made a second, the one that was billed."""
+        chosen, declared = [], set(self.declared)
+        for key, versions in sorted((key, versions) for key, versions in self.own.attempts.items() if key not in declared):
             billed = [units(one) for one in self.billing.billed.get(key, ())]
             chosen.append(next((one for one in versions if units(one) in billed), versions[0]))
         return chosen
@@ -106,6 +147,7 @@ def _units(case: Case) -> tuple[bool, str]:
     wrong = {"lost": case.lost, "billed twice": case.twice, "altered": case.altered}
     told = "; ".join(f"{name}: {_few(keys)}" for name, keys in wrong.items() if keys)
     figures = ", ".join(f"{stage} {count} calls" for stage, count in calls.items())
+    figures += f", {len(case.declared)} declared lost" if case.declared else ""
     ok = ours == theirs and kept and not told
     return ok, told or ("" if kept else f"its running totals say {dict(running)}, ") + figures
 
@@ -137,7 +179,8 @@ def _gaps(case: Case) -> tuple[bool, str]:
         f"{device} {epoch[:8]}" for device, epoch in sorted(case.own.last) if (device, epoch) not in held and device not in case.cloned
     ]
     wrong = [*short, *(f"{one} is not there" for one in missing)]
-    return not wrong, _few(wrong) if wrong else f"{len(held)} epochs, {len(case.billing.gaps)} gaps declared"
+    told = f"{len(held)} epochs, {len(case.billing.gaps)} gaps declared, {case.declared_records} records in them"
+    return not wrong, _few(wrong) or told
 
 
 def _acks(case: Case) -> tuple[bool, str]:
@@ -209,6 +252,7 @@ def judged(scenario: Scenario, found: Evidence, cloned: AbstractSet[str], seed: 
         "epochs": len(case.own.last),
         "acks": len(found.heard),
         "lost": len(case.lost),
+        "declared": case.declared_records,
         "billed_twice": len(case.twice),
         **found.figures,
     }

@@ -1,7 +1,9 @@
 """Plays a scenario in a world, whichever it is: draws what is left to chance, waits until all is quiet, and has the checks judge."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 from typing import Any, Protocol
 
@@ -58,12 +60,20 @@ class World(Protocol):
         """Copies its folder as it is and starts a second robot from it, with the same identity; returns its name."""
         ...
 
+    async def prune_robot(self, robot: str) -> None:
+        """Its disk is nearly full: it lets go what is acked and in a backup. What it had stays to be looked at in the end."""
+        ...
+
     async def kill_backend(self, down_s: float) -> None:
         """Returns when it runs again, on what its files hold."""
         ...
 
     async def backup_backend(self) -> None:
         """An official copy, while it runs; the last one counts."""
+        ...
+
+    async def lose_backup(self) -> None:
+        """The last backup can't be read: the one before counts, where there is one."""
         ...
 
     async def restore_backend(self, down_s: float) -> None:
@@ -89,6 +99,19 @@ class World(Protocol):
     async def aclose(self) -> None:
         """Leaves nothing behind, whatever state it was in."""
         ...
+
+
+def backups(folder: Path) -> list[Path]:
+    """Of a backend, as both worlds name them: `backup-N.db`, the oldest first."""
+    return sorted(folder.glob("backup-*.db"), key=lambda path: int(path.stem.removeprefix("backup-")))
+
+
+def lose_newest(folder: Path) -> bool:
+    """The backup before the newest takes its place; False where there is none."""
+    held = backups(folder)
+    if len(held) > 1:
+        shutil.copyfile(held[-2], held[-1])
+    return len(held) > 1
 
 
 async def play(scenario: Scenario, world: World, seed: int, say: Say) -> Report:
@@ -145,6 +168,7 @@ def _parts(one: Happening, world: World, chance: Random, cloned: set[str]) -> li
         whole: dict[str, Happens] = {
             "kill_backend": lambda: world.kill_backend(one.down_s),
             "backup_backend": world.backup_backend,
+            "lose_backup": world.lose_backup,
             "restore_backend": lambda: world.restore_backend(one.down_s),
             "kill_broker": lambda: world.kill_broker(one.down_s),
             "broker_forgets": lambda: world.broker_forgets(one.down_s),
@@ -162,6 +186,8 @@ def _of_robot(one: Happening, robot: str, world: World) -> Happens:
         return lambda: world.cut_power(robot, one.down_s)
     if one.what == "step_clock":
         return lambda: world.step_clock(robot, one.hours)
+    if one.what == "prune_robot":
+        return lambda: world.prune_robot(robot)
     return lambda: world.clone_robot(robot)
 
 

@@ -18,19 +18,23 @@ from agent.dialog.books import Books
 from agent.errors import VoxmeterError
 from agent.metering import cards
 from agent.metering.cards import Cards
-from agent.ports import Acked, Answer, Link, OpenCall
+from agent.ports import Acked, Link, OpenCall
 from agent.shipped import shipped
+from agent.sim.world.counted import Counted
 from agent.sim.world.evidence import Heard
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
 from agent.store.ledger.leaving import backlog
-from agent.store.ledger.space import Limits
+from agent.store.ledger.space import FOLD, TIDY, Limits, Space
 from agent.store.ledger.writer import Writer
 from agent.sync.worker import Worker
 from agent.values import STAGES, Outcome, Stage, StageResult, StageTimes, StageUsage
 
 ROOMY = Limits(free_bytes_min=0)
 """The disk of the machine that simulates is not the robot's."""
+
+NEARLY_FULL, PRUNED = (TIDY + FOLD) / 2, ".pruned-"
+"""The pressure at which what is acked and durable goes and nothing is folded; what names a copy of the folder made before that."""
 
 STEP_S_MAX = 0.4
 """Of a turn has three to seven steps; so a power cut finds many robots in the middle of one."""
@@ -67,47 +71,23 @@ class Witnessed(SqliteLedger):
         self.took(ack, standing, mark)
         return standing
 
+    async def prune(self) -> None:
+        """Lets go what a ledger does that has nearly filled its quota; a copy of the folder as it was stays beside it."""
+
+        def work(connection: Any) -> None:
+            kept = self._state.with_name(f"{self._state.name}{PRUNED}{len(before_pruning(self._state))}")
+            copied(self._state, kept.with_name(kept.name + ".part")).rename(kept)  # a power cut leaves no half of one
+            used_bytes = Space(self._state, Limits(quota_bytes=1, free_bytes_min=0), self.keys).look(connection)
+            Space(self._state, Limits(int(used_bytes / NEARLY_FULL), 0), self.keys).tidy(connection, self._chain)
+
+        await self._alone(work)
+
     async def waiting(self) -> int:
         """Records of the present epoch that are not acked, and at least one for each earlier epoch with something to send."""
         earlier = len(await self.epochs()) - 1
         count = "SELECT count(*) FROM record WHERE sequence > ?"
         (present,) = await self._do(lambda connection: connection.execute(count, (backlog.cursor(connection).acked,)).fetchone())
         return int(present) + earlier
-
-
-class Counted:
-    """A link, and how many batches were on their way over it at once."""
-
-    def __init__(self, link: Link, count: Callable[[int], None]) -> None:
-        self._link, self._count = link, count
-
-    @property
-    def name(self) -> str:
-        return self._link.name
-
-    @property
-    def connections(self) -> int:
-        return self._link.connections
-
-    @property
-    def up(self) -> bool:
-        return self._link.up
-
-    async def ready(self) -> None:
-        await self._link.ready()
-
-    async def send(self, content: bytes, marks: Mapping[str, str]) -> Answer:
-        self._count(1)
-        try:
-            return await self._link.send(content, marks)
-        finally:
-            self._count(-1)
-
-    async def mark(self, epoch: str, nonce: str) -> Answer:
-        return await self._link.mark(epoch, nonce)
-
-    async def aclose(self) -> None:
-        await self._link.aclose()
 
 
 class Robot:
@@ -190,6 +170,10 @@ class Robot:
         shutil.rmtree(self.state)
         left.rename(self.state)
 
+    async def prune(self) -> None:
+        """A dark robot lets nothing go."""
+        await self._ledger.prune() if self._ledger is not None else None
+
     async def turn(self) -> None:
         """One turn, unless the robot is dark or becomes so; refused without a word where there is no room."""
         if self._ledger is None or not self._books.room():
@@ -245,11 +229,17 @@ class Robot:
 
     def _took(self, ack: Ack, standing: Standing, mark: bool) -> None:
         self.heard.append(Heard.of(self.name, ack, standing, mark=mark))
-        self._window = max(self._window, (ack.server_time, ack.window_batches), key=lambda told: told[0])
+        # Of two of the same millisecond the later one counts, as for the uploader.
+        self._window = max((ack.server_time, ack.window_batches), self._window, key=lambda told: told[0])
 
     def _late(self, acked: Acked) -> None:
         if self._worker is not None:
             self._worker.heard(acked)
+
+
+def before_pruning(state: Path) -> list[Path]:
+    """The folder as it was each time before something went."""
+    return sorted(one for one in state.parent.glob(f"{state.name}{PRUNED}*") if one.suffix != ".part")
 
 
 def copied(state: Path, target: Path) -> Path:

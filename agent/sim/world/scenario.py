@@ -20,10 +20,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=SECONDS_MAX)]
 
 What = Literal[
-    "cut_power", "step_clock", "clone_robot", "kill_backend", "backup_backend", "restore_backend", "kill_broker", "broker_forgets"
+    "cut_power",
+    "step_clock",
+    "clone_robot",
+    "prune_robot",
+    "kill_backend",
+    "backup_backend",
+    "lose_backup",
+    "restore_backend",
+    "kill_broker",
+    "broker_forgets",
 ]
 
-OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot")
+OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot", "prune_robot")
 """Happen to a share of the robots, each of them drawn."""
 
 

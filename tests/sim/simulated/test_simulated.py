@@ -1,10 +1,14 @@
 """The eight scenarios in the simulated world, with fresh seeds; and that a seed repeats all of it."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.clock import SystemClock
 from agent.sim.simulated.campaign import run_campaign, run_simulated
-from agent.sim.world import scenario
+from agent.sim.simulated.world import SimulatedWorld
+from agent.sim.world import loop, scenario
+from agent.sim.world.evidence import Evidence
 
 ROBOTS = 5
 
@@ -14,6 +18,38 @@ def test_a_scenario_ends_as_its_checks_say(name: str) -> None:
     seed = SystemClock().seed()
     report = run_simulated(scenario.load(name), ROBOTS, seed)
     assert report.ok, report.told()
+
+
+def test_what_was_pruned_and_then_lost_by_the_backend_is_declared() -> None:
+    seed = SystemClock().seed()
+    report = run_simulated(scenario.load("backend-restored"), ROBOTS, seed)
+    assert report.figures["declared"] > 0, report.told()
+    assert report.figures["lost"] == 0, report.told()
+
+
+def test_a_backend_that_is_restored_is_another_one_and_has_what_the_backup_had(tmp_path: Path) -> None:
+    async def main() -> Evidence:
+        world = SimulatedWorld(2, 1, tmp_path / "world")
+        await world.start()
+        for _ in range(3):  # backups 1 to 3; the last one can't be read, so the second counts
+            for robot in world.robots:
+                await world.turn(robot)
+            await world.sleep(60)
+            await world.backup_backend()
+        await world.lose_backup()
+        await world.restore_backend(0)
+        await world.turn("sim-0001")
+        await world.sleep(300)
+        found = await world.evidence()
+        await world.aclose()
+        return found
+
+    found = loop.run(main())
+    heard = [one for one in found.heard if one.robot == "sim-0001"]
+    assert len({one.backend_id for one in heard}) == 2
+    marks = [one.cum_ack for one in heard if one.backend_id == heard[-1].backend_id and one.mark]
+    before = max(one.cum_ack for one in heard if one.backend_id == heard[0].backend_id)
+    assert 0 < marks[0] < before < heard[-1].cum_ack
 
 
 def test_the_same_seed_has_the_same_digest_and_another_one_another() -> None:

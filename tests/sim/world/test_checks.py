@@ -5,11 +5,12 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agent.sim.simulated.world import SimulatedWorld
 from agent.sim.world import loop
-from agent.sim.world.checks import CHECKS, Report, judged
+from agent.sim.world.checks import CHECKS, Case, Report, judged
 from agent.sim.world.evidence import Evidence
 from agent.sim.world.scenario import Phase, Scenario
 
@@ -71,6 +72,26 @@ A_USAGE = "(SELECT epoch_id, sequence FROM record WHERE type = 'voxmeter.usage.v
 def test_a_record_that_is_not_billed_is_lost(found: Evidence) -> None:
     alter(found, f"UPDATE record SET state = 3 WHERE (epoch_id, sequence) = {A_USAGE}")
     assert {"units"} <= wrong(found) <= {"units", "money"}
+
+
+def test_what_a_gap_covers_is_declared_and_not_lost(found: Evidence) -> None:
+    """The backend loses a robot's last call; the robot's gap for it stands in place of another record of its."""
+    with sqlite3.connect(found.backend / "billing.db") as connection:
+        place = (
+            "SELECT record.epoch_id, record.sequence, epoch.epoch FROM record JOIN epoch ON epoch.id = record.epoch_id"
+            " JOIN device ON device.id = epoch.device_id WHERE device.name = 'sim-0001' AND type = ? ORDER BY sequence DESC LIMIT 1"
+        )
+        epoch_id, sequence, epoch = connection.execute(place, ("voxmeter.usage.v1",)).fetchone()
+        _, other, _ = connection.execute(place, ("voxmeter.intent.v1",)).fetchone()
+    connection.close()
+    alter(found, "DELETE FROM record WHERE (epoch_id, sequence) = (?, ?)", epoch_id, sequence)
+    case = Case(found, {"sim-0002"})
+    assert (len(case.lost), case.declared, case.declared_records) == (1, [], 0)
+    gap = orjson.dumps({"data": {"epoch": epoch, "first": sequence, "last": sequence}})
+    alter(found, "UPDATE record SET type = 'voxmeter.gap.v1', body = ? WHERE (epoch_id, sequence) = (?, ?)", gap, epoch_id, other)
+    case = Case(found, {"sim-0002"})
+    assert (case.lost, len(case.declared), case.declared_records) == ([], 1, 1)
+    assert len(case.appended) == len(case.own.attempts) - 1
 
 
 def test_a_record_that_is_billed_twice_is_seen(found: Evidence) -> None:

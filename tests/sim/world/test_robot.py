@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.ports import Acked, Answer, Link, Retry
+from agent.sim.power.life import IDENTITY, ack_of
 from agent.sim.world import loop
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
-from agent.sim.world.robot import Robot
-from agent.store.ledger.chain import Identity
+from agent.sim.world.robot import Robot, before_pruning
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
 
@@ -42,8 +42,7 @@ def links(_: Callable[[Acked], None]) -> Sequence[Link]:
 def played(state: Path, main: Callable[[Robot, RobotClock], Awaitable[None]]) -> Robot:
     async def outer() -> Robot:
         clock = RobotClock(1)
-        identity = Identity("demo", "r1", "hotel")
-        robot = Robot("r1", state, identity, clock, seed=1, links=links, trusted=dict, writer=InlineWriter)
+        robot = Robot("r1", state, IDENTITY, clock, seed=1, links=links, trusted=dict, writer=InlineWriter)
         await robot.start()
         try:
             await main(robot, clock)
@@ -97,10 +96,31 @@ def test_a_power_cut_in_the_middle_of_a_turn_leaves_its_call_to_the_next_start(t
     assert verify_books(robot.state).whole
 
 
+def test_a_robot_whose_card_is_nearly_full_lets_go_what_is_acked_and_in_a_backup_and_folds_nothing(tmp_path: Path) -> None:
+    async def main(robot: Robot, _: RobotClock) -> None:
+        for _turn in range(8):
+            await robot.turn()
+        batch = await robot.ledger.next_batch()
+        assert batch is not None
+        await robot.turn()
+        await robot.prune()
+        assert sum(types(robot.state).values()) > batch.last  # nothing is acked
+        await robot.ledger.take(ack_of(robot.ledger.epoch, batch.last, batch.h_last.hex(), durable=True))
+        await robot.prune()
+
+    robot = played(tmp_path / "r1", main)
+    held, (first, before) = types(robot.state), before_pruning(robot.state)
+    assert types(before) == types(first)
+    assert 0 < sum(held.values()) < sum(types(before).values())
+    assert held["rollup"] == 0
+    assert verify_books(robot.state).whole
+
+
 def test_a_dark_robot_takes_no_turn(tmp_path: Path) -> None:
     async def main(robot: Robot, _: RobotClock) -> None:
         await robot.cut_power()
         await robot.cut_power()
         await robot.turn()
+        await robot.prune()
 
     assert played(tmp_path / "r1", main).turns == 0

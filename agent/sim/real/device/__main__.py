@@ -67,6 +67,7 @@ class Device:
         self._trusted: Mapping[str, bytes] = {}
         self._doors: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "turn": self._turn,
+            "prune": self._prune,
             "leap": self._leap,
             "step": self._step,
             "look": self._look,
@@ -94,6 +95,9 @@ class Device:
 
     async def _turn(self, _: dict[str, Any]) -> None:
         await self.robot.turn()
+
+    async def _prune(self, _: dict[str, Any]) -> None:
+        await self.robot.prune()
 
     async def _leap(self, order: dict[str, Any]) -> None:
         self._clock.leap(order["seconds"])
