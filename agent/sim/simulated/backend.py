@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from agent.billing.ingest import Answered, Ingest
 from agent.billing.ingest.window import Window
 from agent.billing.ledger import Store, devices
-from agent.billing.ledger.sqlite import DATABASE_FILE
 from agent.clock import Clock, seeded
 from agent.contract import wire
 from agent.contract.signing import SEED_BYTES, SigningKey
@@ -124,19 +123,6 @@ class Backend:
         if self._store is not None:
             self._backups += 1
             await self._store.backup(self._backup)
-
-    async def restore(self, down_s: float) -> None:
-        """The last backup in place of the present books, which are lost."""
-        if not self._backups:
-            return
-        self._trace.note("backend restored")
-        killing = asyncio.ensure_future(self.kill(down_s))
-        while self._store is not None:
-            await asyncio.tasks.sleep(0)
-        for lost in self.folder.glob(DATABASE_FILE + "*"):
-            lost.unlink()
-        shutil.copyfile(self._backup, self.folder / DATABASE_FILE)
-        await killing
 
     async def aclose(self) -> None:
         store, self._store, self._ingest = self._store, None, None

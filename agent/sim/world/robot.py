@@ -27,6 +27,7 @@ from agent.store.ledger.chain import Identity
 from agent.store.ledger.leaving import backlog
 from agent.store.ledger.space import FOLD, TIDY, Limits, Space
 from agent.store.ledger.writer import Writer
+from agent.store.waiting import waiting
 from agent.sync.worker import Worker
 from agent.values import STAGES, Outcome, Stage, StageResult, StageTimes, StageUsage
 
@@ -83,11 +84,12 @@ class Witnessed(SqliteLedger):
         await self._alone(work)
 
     async def waiting(self) -> int:
-        """Records of the present epoch that are not acked, and at least one for each earlier epoch with something to send."""
-        earlier = len(await self.epochs()) - 1
+        """Records that are not acked, of all epochs."""
+        if len(await self.epochs()) > 1:
+            return int(waiting(self._state)["records"])
         count = "SELECT count(*) FROM record WHERE sequence > ?"
         (present,) = await self._do(lambda connection: connection.execute(count, (backlog.cursor(connection).acked,)).fetchone())
-        return int(present) + earlier
+        return int(present)
 
 
 class Robot:
