@@ -12,7 +12,7 @@ MODE = 0o600
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 """Rights that anybody but the owner has."""
 
-OPEN_TODO = "chmod 600 it, and replace the key if others were on the machine"
+OPEN_REMEDY = "chmod 600 it, and replace the key if others were on the machine"
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -43,17 +43,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_private(path: Path, bytes_max: int, open_todo: str = OPEN_TODO) -> bytes | None:
+def read_private(path: Path, bytes_max: int, open_remedy: str = OPEN_REMEDY) -> bytes | None:
     """The first bytes of a file that only its owner can use; None if there is none.
 
-    `open_todo` is what to do about one that others can use. Raises BadInput for it, OSError for one that can't be read.
+    `open_remedy` is what to do about one that others can use. Raises BadInput for it, OSError for one that can't be read.
     """
     found = read_beginning(path, bytes_max)
     if found is None:
         return None
     content, mode = found
     if mode & OTHERS:
-        raise BadInput(f"{path} is open to others (mode {mode:04o})", open_todo)
+        raise BadInput(f"{path} is open to others (mode {mode:04o})", open_remedy)
     return content
 
 

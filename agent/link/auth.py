@@ -17,7 +17,7 @@ KEY_BYTES_MAX = 512
 WORD = re.compile(rb"[!-~]+")
 """What may stand in a header."""
 
-TODO = "register this robot again with a one-time token"
+REMEDY = "register this robot again with a one-time token"
 
 
 def api_key(path: Path) -> Callable[[], str]:
@@ -30,7 +30,7 @@ def api_key(path: Path) -> Callable[[], str]:
             return _word(given, Path(folder or "") / CREDENTIAL)
         held = _held(path)
         if held is None:
-            raise BadInput(f"this robot has no API key: {path} is not there", TODO)
+            raise BadInput(f"this robot has no API key: {path} is not there", REMEDY)
         return _word(held, path)
 
     return read
@@ -39,7 +39,7 @@ def api_key(path: Path) -> Callable[[], str]:
 def _word(content: bytes, path: Path) -> str:
     word = content.strip()
     if len(content) > KEY_BYTES_MAX or not WORD.fullmatch(word):
-        raise BadInput(f"{path} does not hold an API key, which is one line", TODO)
+        raise BadInput(f"{path} does not hold an API key, which is one line", REMEDY)
     return word.decode("ascii")
 
 

@@ -20,10 +20,10 @@ FOLDER_MODE = 0o700
 FILE_BYTES_MAX = 1024
 """A key file has 77 bytes; a much longer one is something else."""
 
-OPEN_TODO = "chmod 600 it, and ask who else was on the machine"
+OPEN_REMEDY = "chmod 600 it, and ask who else was on the machine"
 """Not to replace it: robots have pinned it."""
 
-LOST_TODO = "put back the copy that was kept with the backup: robots believe no other key"
+LOST_REMEDY = "put back the copy that was kept with the backup: robots believe no other key"
 
 
 async def key_of(store: Store, folder: Path, clock: Clock) -> SigningKey:
@@ -40,9 +40,9 @@ def backend_key(folder: Path, clock: Clock, *, pinned: bool = False) -> SigningK
     path = folder / KEY_FILE
     try:
         path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        held = read_private(path, FILE_BYTES_MAX, OPEN_TODO)
+        held = read_private(path, FILE_BYTES_MAX, OPEN_REMEDY)
         if held is None and pinned:
-            raise BadInput(f"{path} is missing, and robots are on the books", LOST_TODO)
+            raise BadInput(f"{path} is missing, and robots are on the books", LOST_REMEDY)
         if held is None:
             key = SigningKey.from_seed(clock.secret(SEED_BYTES))
             write_durably(path, f"{encode(key.seed)} {key.key_id}\n".encode())
