@@ -96,7 +96,7 @@ record = Table(
     Column("turn_id", Text),
     Column("stage", Text),
     Column("attempt", Integer),
-    Column("digest", LargeBinary),  # of the data of an adjust or a rollup: whether it was issued again
+    Column("digest", LargeBinary),  # of what is looked up by what it says: adjusts, rollups, gaps, keys, usage that replaces
     Column("state", Integer, nullable=False),
 )
 Index("record_turn", record.c.turn_id, sqlite_where=record.c.turn_id.is_not(None), postgresql_where=record.c.turn_id.is_not(None))
