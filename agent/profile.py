@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -76,6 +76,42 @@ class Hearing(_Part):
     pause_ms: Annotated[int, Field(ge=96, le=5000)] = 320
     before_ms: Annotated[int, Field(ge=0, le=2000)] = 320
     """Sound kept from before the speech was noticed."""
+    lull_ms: Annotated[int, Field(ge=32, le=1000)] = 64
+    """Silence after which the turn may be over: the recogniser is asked, and the end-of-turn model."""
+    whole_ms: Annotated[int, Field(ge=64, le=3000)] = 200
+    """Silence that ends a turn whose sentence is complete."""
+    window_ms: Annotated[int, Field(ge=64, le=3000)] = 600
+    """Silence that ends a turn while nobody knows whether the sentence is complete."""
+    open_ms: Annotated[int, Field(ge=64, le=5000)] = 1500
+    """Silence that ends a turn whose sentence is not complete."""
+    whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Probability from which the end-of-turn model's word counts as complete."""
+    utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
+    """A monologue is answered after this long."""
+    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 192
+    """Sustained speech that stops the robot's own; a cough is shorter."""
+    barge_in_above: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    """Probability from which a chunk is speech while the robot speaks."""
+    push_to_talk: bool = False
+    """Listen only while a key is held."""
+
+
+class Sound(_Part):
+    """Microphone and loudspeaker."""
+
+    input: str = ""
+    """The microphone: its name or a part of it; empty takes the system's own choice, and so does a name that is not there."""
+    output: str = ""
+    """The loudspeaker, likewise."""
+    block_ms: Annotated[int, Field(ge=5, le=100)] = 10
+    """Sound per call of the sound system."""
+    latency_ms: Annotated[int, Field(ge=5, le=500)] = 20
+    """Buffered in either direction, as asked of the sound system."""
+    echo_cancellation: bool = True
+    noise_suppression: bool = True
+    gain_control: bool = True
+    duck_db: Annotated[float, Field(ge=0, le=60)] = 12
+    """By how much the voice is lowered while it is not sure whether somebody interrupts."""
 
 
 class Dialog(_Part):
@@ -84,6 +120,18 @@ class Dialog(_Part):
     system_prompt: Annotated[str, Field(max_length=20_000)]
     apology: Annotated[str, Field(min_length=1, max_length=500)] = "I am sorry, I can't answer just now. Please ask my colleagues."
     """Said when there is no room left for the records of a turn."""
+    language: Literal["en", "zh", "id"] = "en"
+    """What customers speak; decides the word lists, and how numbers are read aloud."""
+    faq: str = ""
+    """Path of the site's FAQ; with one, facts come from it alone, word for word. Empty: the language model answers by itself."""
+    session_silence_s: Annotated[int, Field(ge=5, le=3600)] = 45
+    """A conversation ends after this much silence."""
+    history_messages_max: Annotated[int, Field(ge=0, le=100)] = 12
+    """Messages of a conversation that the language model is shown, as far as they fit."""
+    speculations_max: Annotated[int, Field(ge=0, le=10)] = 2
+    """Answers begun before the turn is surely over, per turn."""
+    block_words: tuple[str, ...] = ()
+    """Words of this site that are never spoken, sent or kept."""
 
 
 class Ledger(_Part):
@@ -131,7 +179,12 @@ class Profile(BaseSettings):
     llm: Llm
     tts: Engine
     vad: Engine
+    eot: Engine | None = None
+    """Says whether a customer has finished; without it a fixed window does."""
+    embed: Engine | None = None
+    """Finds FAQ entries by meaning; without it by words alone."""
     hearing: Hearing = Hearing()
+    sound: Sound = Sound()
     dialog: Dialog
     ledger: Ledger = Ledger()
     words: Words = Words()

@@ -36,6 +36,9 @@ class AudioChunk:
     pause: bool = False
     """The speaker pauses after this chunk: a good place to cut a long utterance."""
 
+    partial: bool = False
+    """A partial transcript is wanted now: somebody is watching, or this may have been the end."""
+
     @property
     def ms(self) -> int:
         return len(self.pcm) // 2 * 1000 // RATE_HZ
@@ -54,12 +57,28 @@ class Speech:
     text: str
     """The text this sound says; empty for a continuation of the text before."""
 
+    marks: tuple[tuple[int, int], ...] = ()
+    """(samples, characters), both growing: after so many samples of this sound so many characters of its text were said. Without
+    marks the text is taken to run evenly."""
+
+    def said(self, samples: int) -> int:
+        """Characters of the text that its first `samples` samples say."""
+        whole = len(self.pcm) // 2
+        if samples >= whole:
+            return len(self.text)
+        if not self.marks:
+            return len(self.text) * samples // whole
+        return max((characters for at, characters in self.marks if at <= samples), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Words of one segment of an utterance, final once given."""
+    """Words of one segment of an utterance."""
 
     text: str
+
+    final: bool = True
+    """A partial one (not final) is what the segment under way sounds like so far; the next transcript takes its place."""
 
 
 @dataclass(frozen=True, slots=True)

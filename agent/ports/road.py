@@ -1,0 +1,137 @@
+"""The one road out: the backlog of the ledger, and the links that carry it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from agent.contract.ack import Ack, Standing
+from agent.contract.batch import Batch
+
+BATCHES_MAX = 64
+"""Batches asked for at once, 4 MiB: after a restore there may be thousands to send again."""
+
+
+class Backlog(Protocol):
+    """The ledger as whoever sends it sees it: batches of all epochs that still have something to send."""
+
+    @property
+    def epoch(self) -> str:
+        """The present one."""
+        ...
+
+    async def epochs(self) -> list[str]:
+        """Epochs with records that are not acked, oldest first; the present one is always the last."""
+        ...
+
+    async def next_batch(self, epoch: str) -> Batch | None:
+        """The next records that never left, noted as leaving before this returns; None if there are none."""
+        ...
+
+    async def unacked(self, epoch: str, after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
+        """Batches that left and were not acknowledged, above a sequence, oldest first, the same bytes as then; at most so many."""
+        ...
+
+    async def signed(self, batch: Batch) -> Mapping[str, str]:
+        """`{vx-key, vx-sig}` of a batch, by the key that signs now."""
+        ...
+
+    async def take(self, ack: Ack, *, mark: bool = False) -> Standing:
+        """Moves the cursor of the ack's epoch as far as both sides agree; only a mark moves it back.
+
+        What a mark says the backend has lost and this robot has pruned is declared as a gap.
+        """
+        ...
+
+    async def differs(self, epoch: str, standing: Standing) -> None:
+        """The backend has something else, or more: begins a new epoch and issues again what was not acked of this one."""
+        ...
+
+    async def grown(self) -> None:
+        """Returns when something has been appended since this was last called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The backend answered with an ack; whether it is genuine, the reader of `content` decides."""
+
+    content: bytes
+    marks: Mapping[str, str]
+    """`{vx-key, vx-sig}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """No answer, or one that asks for patience: send the same again later."""
+
+    why: str
+    after_ms: int = 0
+    """As the other side asked; 0 where it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The backend took nothing of it and says why."""
+
+    code: str
+    """As in `contract.wire.Refusal`."""
+    why: str
+    after_ms: int = 0
+
+
+Answer: TypeAlias = Acked | Retry | Refused
+
+
+class Link(Protocol):
+    """A way to the backend. Nothing raises for what a network does; every answer is a value."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How often it has connected; 0 before the first. Another number than before: ask for the mark."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Connected, as far as is known; always true of a link that connects for each request."""
+        ...
+
+    async def ready(self) -> None:
+        """Returns when `up`."""
+        ...
+
+    async def send(self, content: bytes, marks: Mapping[str, str]) -> Answer:
+        """Sends a batch and waits for the backend's word, at most `contract.wire.ACK_WAIT_MS`."""
+        ...
+
+    async def mark(self, epoch: str, nonce: str) -> Answer:
+        """Asks what the backend holds of an epoch."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """What a link is made from."""
+
+    tenant: str
+    device: str
+    host: str
+    port: int
+    authority: str = ""
+    """PEM of whom to believe; empty: this machine's own list."""
+    certificate: Path | None = None
+    """PEM of the device's certificate and, beside it, its key."""
+    key: Path | None = None
+    token: Callable[[], str] = str
+    """The API key, where the link needs one."""
+    plain: bool = False
+    """Without TLS; only to loopback."""
+    heard: Callable[[Acked], None] = lambda _: None
+    """Takes acks that nobody waits for any more."""
