@@ -80,6 +80,9 @@ class Transcript:
     final: bool = True
     """A partial one (not final) is what the segment under way sounds like so far; the next transcript takes its place."""
 
+    until_ms: int = 0
+    """The sound of the call that went before it: of a partial one, whether anything was said since."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

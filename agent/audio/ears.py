@@ -26,6 +26,7 @@ class FrameEars:
         self._waiting: deque[bytes] = deque()  # sent to the model, its answer not yet here
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self.ended_at: float | None = None
+        self.lulled = False  # a file is fed faster than anybody could answer
 
     async def speech(self) -> AsyncGenerator[AudioChunk]:
         feeding = asyncio.create_task(self._feed())

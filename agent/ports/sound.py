@@ -57,6 +57,10 @@ class Speaker(Protocol):
         """Lowers the voice, or raises it again, within one block of sound."""
         ...
 
+    def pause(self, *, on: bool) -> None:
+        """Falls silent within one block of sound and keeps what waits, or goes on with it."""
+        ...
+
     def stop(self) -> None:
         """Falls silent within one block of sound and forgets what waits."""
         ...
@@ -73,7 +77,12 @@ class Ears(Protocol):
 
     @property
     def ended_at(self) -> float | None:
-        """Monotonic time at which the last sample was fed; None before."""
+        """Monotonic time at which the customer fell silent, or the last sample was fed; None before."""
+        ...
+
+    @property
+    def lulled(self) -> bool:
+        """The customer has paused, and this may have been the end of the utterance."""
         ...
 
     def speech(self) -> AsyncGenerator[AudioChunk]:
