@@ -5,9 +5,11 @@ ENGINES: dict[str, str] = {
     "llm_onnx": "agent.engines.llm_onnx:LlmOnnx",
     "tts_piper": "agent.engines.tts_piper:TtsPiper",
     "vad_silero": "agent.engines.vad_silero:VadSilero",
+    "eot_smart_turn": "agent.engines.eot_smart_turn:EotSmartTurn",
     "asr_scripted": "agent.engines.scripted:AsrScripted",
     "llm_scripted": "agent.engines.scripted:LlmScripted",
     "tts_scripted": "agent.engines.scripted:TtsScripted",
     "vad_scripted": "agent.engines.scripted:VadScripted",
+    "eot_scripted": "agent.engines.scripted:EotScripted",
 }
 """Name, beginning with what it implements, to `module:class` of a Worker. Resolved lazily, in the engine's own process."""

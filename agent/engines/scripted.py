@@ -86,3 +86,16 @@ class VadScripted:
         for chunk in inputs:
             samples = np.frombuffer(chunk.pcm, "<i2").astype(np.float32)
             yield float(len(samples) > 0 and float(np.abs(samples).mean()) >= self._loud), StageUsage()
+
+
+class EotScripted:
+    """Answers with the numbers of option `probabilities`, one per question and round again."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._numbers = list(settings.options.get("probabilities", [1.0]))
+        self._asked = 0
+
+    def run(self, inputs: Iterator[bytes]) -> Generator[Step[float]]:
+        for _ in inputs:
+            self._asked += 1
+            yield float(self._numbers[(self._asked - 1) % len(self._numbers)]), StageUsage()

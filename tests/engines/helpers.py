@@ -26,6 +26,8 @@ def inputs(engine: str, question: Path) -> list[Any]:
     stage = engine.split("_", maxsplit=1)[0]
     if stage in ("asr", "vad"):
         return [AudioChunk(frame) for frame in wav.read(question)]
+    if stage == "eot":
+        return [b"".join(wav.read(question))]
     if stage == "llm":
         return [Prompt((Message("system", "You are a robot."), Message("user", "Say hello.")), max_tokens=12)]
     return ["Breakfast is served from half past six.", "Enjoy your stay."]

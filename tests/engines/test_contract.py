@@ -19,12 +19,13 @@ from tests.engines.helpers import NAMES, inputs, settings
 
 Test = Callable[[Hosted[Any, Any]], Awaitable[None]]
 
-OUTPUTS = {"asr": Transcript, "llm": str, "tts": Speech, "vad": float}
+OUTPUTS = {"asr": Transcript, "llm": str, "tts": Speech, "vad": float, "eot": float}
 MUST_COUNT = {
     "asr": ("output_tokens", "audio_in_ms"),
     "llm": ("input_tokens", "output_tokens"),
     "tts": ("characters", "audio_out_ms"),
     "vad": (),
+    "eot": (),
 }
 
 pytestmark = pytest.mark.parametrize("engine", NAMES)
