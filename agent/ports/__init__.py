@@ -3,7 +3,21 @@
 from agent.ports.books import Appended, Draft, Entry, Ledger, OpenCall
 from agent.ports.engines import Asr, Call, Counter, Embedder, Engine, EngineSettings, Eot, Llm, Tts, Vad
 from agent.ports.road import BATCHES_MAX, Acked, Answer, Backlog, Link, LinkSettings, Refused, Retry
-from agent.ports.sound import Ears, HeardFrame, Microphone, Sounding, Speaker
+from agent.ports.sound import (
+    Began,
+    Chunk,
+    Ears,
+    Ended,
+    FalseStart,
+    HeardFrame,
+    Lull,
+    Microphone,
+    Onset,
+    Resumed,
+    Sounding,
+    Speaker,
+    SpeechEvent,
+)
 
 __all__ = [
     "BATCHES_MAX",
@@ -12,26 +26,34 @@ __all__ = [
     "Appended",
     "Asr",
     "Backlog",
+    "Began",
     "Call",
+    "Chunk",
     "Counter",
     "Draft",
     "Ears",
     "Embedder",
+    "Ended",
     "Engine",
     "EngineSettings",
     "Entry",
     "Eot",
+    "FalseStart",
     "HeardFrame",
     "Ledger",
     "Link",
     "LinkSettings",
     "Llm",
+    "Lull",
     "Microphone",
+    "Onset",
     "OpenCall",
     "Refused",
+    "Resumed",
     "Retry",
     "Sounding",
     "Speaker",
+    "SpeechEvent",
     "Tts",
     "Vad",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from agent.values import AudioChunk, Speech
 
@@ -88,3 +88,60 @@ class Ears(Protocol):
     def speech(self) -> AsyncGenerator[AudioChunk]:
         """The chunks that are speech, as they come, until the utterance ends."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """It is loud after silence: somebody may begin to speak."""
+
+    at: float
+    """Monotonic time at which the first loud sample can have been captured at the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FalseStart:
+    """It went quiet before it was speech: a cough, a click."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Somebody speaks."""
+
+    chunks: tuple[AudioChunk, ...]
+    """The sound so far, with what came before it was noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Speech goes on."""
+
+    chunk: AudioChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Lull:
+    """This may have been the end: nothing is given until `Resumed` or `Ended`."""
+
+    chunk: AudioChunk
+    """The last so far; a partial transcript is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The customer goes on; the sound since the lull follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn is over."""
+
+    why: Literal["whole", "window", "open", "long", "released", "stream"]
+    """whole: a complete sentence and a short silence; open: an incomplete one and a long silence; window: nobody knew. long: a monologue;
+    released: push to talk; stream: the microphone's sound has an end, and this is it."""
+
+    quiet_ms: int = 0
+    """Silence that was waited for."""
+
+
+SpeechEvent: TypeAlias = Onset | FalseStart | Began | Chunk | Lull | Resumed | Ended
+"""What live listening tells, in this order: Onset, then FalseStart or Began; after Began chunks, lulls and resumptions, then Ended."""
