@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from agent.engines.worker import Worker
@@ -61,7 +61,7 @@ class LocalEngine:
     def __init__(self, worker: Worker, broken: Callable[[int], bool] = lambda _: False) -> None:
         self.name = type(worker).__name__
         self.worker, self.broken = worker, broken
-        self.before = at_once
+        self.before: Callable[[int], Awaitable[None]] = at_once
         self.asked: list[Any] = []
         self.calls = 0
 
