@@ -165,7 +165,12 @@ def _second(db: Database) -> None:
     db.execute("CREATE INDEX record_rare ON record(type) WHERE type NOT IN ('voxmeter.usage.v1', 'voxmeter.intent.v1')")
 
 
-MIGRATIONS: list[Callable[[Database], None]] = [_first, _second]
+def _third(db: Database) -> None:
+    """Events and results on their way to whoever listens; no money hangs on them."""
+    db.table("outbox").create({"id": str, "topic": str, "body": bytes, "created": str}, pk="id")
+
+
+MIGRATIONS: list[Callable[[Database], None]] = [_first, _second, _third]
 """Migration n brings a file from version n - 1 to n; `PRAGMA user_version` says where a file stands. Never edit one that shipped.
 
 Each only adds, and nothing it adds has to be filled: the version before must go on with the file after a failed update.

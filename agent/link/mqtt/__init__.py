@@ -58,6 +58,11 @@ class MqttLink:
         question = wire.written(wire.MarkQuestion(epoch=epoch, nonce=nonce))
         return await self._asked(wire.MARK, question, nonce.encode(), {})
 
+    async def post(self, topic: str, body: bytes) -> str:
+        """See the port Poster. That nobody listens to an event is no reason to send it again."""
+        verdict = await self._mqtt.publish(wire.topic(self._settings.tenant, self._settings.device, topic), body)
+        return "" if verdict.taken or verdict.code == NO_SUBSCRIBERS else verdict.name
+
     async def aclose(self) -> None:
         await self._mqtt.aclose()
 

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 from agent.clock import Clock
 from agent.errors import VoxmeterError
-from agent.ports import Appended, Draft, Entry
+from agent.ports import Appended, Draft, Entry, Posted
 from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
-from agent.store.ledger import epochs, journal, opening
+from agent.store.ledger import epochs, journal, opening, outbox
 from agent.store.ledger.chain import Chain, Identity, Ready, ready
 from agent.store.ledger.leaving.earlier import named
 from agent.store.ledger.leaving.sending import Sending
@@ -51,6 +51,7 @@ class SqliteLedger(Sending):
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
         self._salvager = ThreadPoolExecutor(1, thread_name_prefix="salvage")
+        self._posted = asyncio.Event()
         self.damaged = asyncio.Event()
         """An epoch has given way: there may be something to salvage."""
         self._lock = Lock(state)
@@ -103,6 +104,25 @@ class SqliteLedger(Sending):
         """See the port."""
         return [(entry, intent) for entry, intent in await self._do(journal.left) if _key(entry) not in self._ours]
 
+    async def post(self, topic: str, body: bytes) -> None:
+        """See the port Outbox."""
+        one = Posted(self._clock.new_id(), topic, body, self._clock.utc().isoformat(timespec="seconds"))
+        await self._do(lambda connection: outbox.put(connection, [one]))
+        self._posted.set()
+
+    async def posted(self) -> list[Posted]:
+        """See the port Outbox."""
+        return await self._do(outbox.waiting)
+
+    async def delivered(self, ids: Sequence[str]) -> None:
+        """See the port Outbox."""
+        await self._do(lambda connection: outbox.taken(connection, ids))
+
+    async def posting(self) -> None:
+        """See the port Outbox."""
+        await self._posted.wait()
+        self._posted.clear()
+
     async def salvage(self, settle: Settle) -> int:
         """Brings back what damaged ledgers beside this one still hold; declares what they don't. Returns how many were treated.
 
@@ -138,11 +158,11 @@ class SqliteLedger(Sending):
         """
 
         def change(old: sqlite3.Connection) -> str:
-            known, left = epochs.odometer_of(old), _readable(old)
+            known, (left, posted) = epochs.odometer_of(old), _readable(old)
             with suppress(sqlite3.Error):
                 old.close()
             try:
-                after = opening.Ended(self._chain.epoch, reason, known, follows, left)
+                after = opening.Ended(self._chain.epoch, reason, known, follows, left, posted)
                 opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
             finally:
                 self._reopen(old)
@@ -219,12 +239,14 @@ class SqliteLedger(Sending):
             return await self._writer.submit(work, alone=True)
 
 
-def _readable(old: sqlite3.Connection) -> list[tuple[Entry, Appended]]:
-    """The calls that go on in the next epoch's journal; what a damaged file does not tell is left to its salvage."""
+def _readable(old: sqlite3.Connection) -> tuple[list[tuple[Entry, Appended]], list[Posted]]:
+    """The calls that go on in the next epoch's journal, and what waits in the outbox; a damaged file's calls are left to its salvage."""
+    left: list[tuple[Entry, Appended]] = []
     try:
-        return journal.left(old)
+        left = journal.left(old)
+        return left, outbox.waiting(old, outbox.WAITING_MAX)
     except (*DAMAGE, ValueError, KeyError, TypeError):
-        return []
+        return left, []
 
 
 def _key(entry: Entry) -> Key:

@@ -23,9 +23,9 @@ from agent.contract.canonical import INTEGER_MAX, genesis, link
 from agent.contract.record import SEQUENCE_DIGITS, source_of
 from agent.errors import BadInput
 from agent.files import rename_durably, sync_folder
-from agent.ports import Appended, Draft, Entry
+from agent.ports import Appended, Draft, Entry, Posted
 from agent.store.db import DAMAGE, LEDGER_FILE, NEW_FILE, check_schema, create, open_writer
-from agent.store.ledger import journal
+from agent.store.ledger import journal, outbox
 from agent.store.ledger.chain import Chain, Identity, ready
 from agent.store.ledger.salvage import SALVAGED
 from agent.store.ledger.salvage.carve import epoch_in
@@ -61,11 +61,13 @@ def begin(
     previous: str = "",
     odometer: Sequence[Line] = (),
     left: Sequence[tuple[Entry, Appended | None]] = (),
+    posted: Sequence[Posted] = (),
     version: int | None = None,
 ) -> str:
     """Makes `ledger.new`, complete with its first record; returns its epoch. `name` puts it to use.
 
-    `left`: calls of the epoch before that are open and go on in this journal. `version`: of an older schema, see `db.create`.
+    `left`: calls of the epoch before that are open and go on in this journal; `posted`: what still waits in its outbox.
+    `version`: of an older schema, see `db.create`.
     """
     epoch = clock.new_epoch()
     told: dict[str, Any] = {"reason": reason}
@@ -78,6 +80,8 @@ def begin(
         Chain(epoch, robot, clock).put(connection, [ready(Draft("epoch", told))])
         for entry, intent in left:
             journal.carry(connection, entry, intent)
+        if posted:
+            outbox.put(connection, posted)
 
     create(state / NEW_FILE, fill, version)
     sync_folder(state)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import Clock
-from agent.ports import Appended, Entry
+from agent.ports import Appended, Entry, Posted
 from agent.store.db import DAMAGE, LEDGER_FILE, check_header, is_damage, meta
-from agent.store.ledger import epochs, journal
+from agent.store.ledger import epochs, journal, outbox
 from agent.store.ledger.chain import Chain, Identity
 from agent.store.ledger.epochs import Line
 from agent.store.ledger.leaving import side
@@ -35,6 +35,8 @@ class Ended:
     """The epoch that really came before, where the present file is an older one."""
     left: Sequence[tuple[Entry, Appended | None]] = ()
     """Calls that go on; those of a damaged file are left to its salvage."""
+    posted: Sequence[Posted] = ()
+    """What its outbox still holds."""
 
 
 def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connection, Chain]:
@@ -47,10 +49,10 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
     held = meta(connection)
     earlier = {path.name[7:39] for path in (*epochs.aside(state), *epochs.damaged(state))} | {held.get("previous", "")}
     if reason := side.contradicts(told, connection, held["epoch"], earlier):
-        left = journal.left(connection)
+        left, posted = journal.left(connection), outbox.waiting(connection, outbox.WAITING_MAX)
         connection.close()
         follows = told["epoch"] if reason == "restored" else held["epoch"]
-        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows, left))
+        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows, left, posted))
         connection, held = epochs.open_present(state, robot)
     chain = Chain(held["epoch"], robot, clock)
     chain.resume(connection)
@@ -60,7 +62,7 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
 def succeed(state: Path, robot: Identity, clock: Clock, *, after: Ended, damaged: bool = False) -> None:
     """Begins an epoch in place of the present one, which nobody has open."""
     previous = after.follows or after.epoch
-    epochs.begin(state, robot, clock, reason=after.reason, previous=previous, odometer=after.odometer, left=after.left)
+    epochs.begin(state, robot, clock, reason=after.reason, previous=previous, odometer=after.odometer, left=after.left, posted=after.posted)
     epochs.set_aside(state, after.epoch, damaged=damaged)
     epochs.name(state)
 
