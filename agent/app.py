@@ -2,46 +2,33 @@
 
 import asyncio
 import contextlib
-import itertools
-import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import profile as profiles
+from agent import fitting
 from agent.audio import wav
 from agent.audio.ears import FrameEars
 from agent.clock import Clock
 from agent.dialog.announce import Announcer
 from agent.dialog.books import Books
-from agent.dialog.context import MESSAGE_TOKENS
-from agent.dialog.pipeline import Manner, Pipeline, Play, Stages
+from agent.dialog.exchange.robot import Manner, Robot, Stages
+from agent.dialog.pipeline import Pipeline, Play
 from agent.dialog.telling import told
-from agent.engines import ENGINES
 from agent.engines.host import Hosted, start
-from agent.errors import BadInput, BadProfile, BadRateCard, LedgerFull, VoxmeterError
-from agent.metering import cards, tokens
-from agent.metering.cards import Cards
-from agent.metering.ratecard import RateCard
+from agent.errors import BadInput, LedgerFull, VoxmeterError
+from agent.metering import tokens
 from agent.ports import EngineSettings, Vad
-from agent.profile import Engine, Profile
-from agent.shipped import shipped
+from agent.profile import Profile
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
 from agent.store.ledger.space import MEBIBYTE, Limits
 from agent.store.words import Words
-from agent.values import STAGES, Prompt, Speech, Stage, Turn
-from agent.weights import catalog, verify
-from agent.weights.catalog import Catalog, Model
-
-QUESTION_TOKENS_MIN = 64
-"""Room for a question of about forty words; a robot that can't take one is misconfigured."""
+from agent.values import Prompt, Speech, Stage, Turn
+from agent.weights import catalog
 
 OpenLedger = Callable[[Profile, Path, Clock], SqliteLedger]
-
-PARTS = (*STAGES, "vad")
-"""Tables of a profile that name an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +36,23 @@ class App:
     """A robot ready for a turn."""
 
     profile: Profile
+    robot: Robot
     pipeline: Pipeline
     announcer: Announcer
-    books: Books
     ledger: SqliteLedger
     words: Words | None
     """Where what is said is kept; None where it is not."""
     engines: dict[str, Hosted[Any, Any]]
-    """By the profile's table: asr, llm, tts, vad."""
-    manner: Manner
+    """By the profile's table: asr, llm, tts, vad, and eot and embed where it has them."""
     clock: Clock
+
+    @property
+    def books(self) -> Books:
+        return self.robot.books
+
+    @property
+    def manner(self) -> Manner:
+        return self.robot.manner
 
     async def ask(self, frames: Iterable[bytes], out: Path | None, session_id: str = "") -> dict[str, Any]:
         """One turn; the spoken reply goes to the WAV `out`. Returns what `ask --json` prints. Raises LedgerFull after an apology."""
@@ -108,27 +102,26 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock, open
     Raises a VoxmeterError for whatever is wrong with any of them, before anything is heard.
     """
     known = catalog.read()
-    check_names(profile, known)
-    versions = read_cards(profile)
-    settings = {part: _settings(profile, part, known, models) for part in PARTS}
-    counters = _counters(profile, versions.versions[-1], known, models)
-    check_room(profile, settings["llm"], counters["llm"])
+    fitting.check_names(profile, known)
+    versions = fitting.read_cards(profile)
+    settings = {part: fitting.settings_of(profile, part, known, models) for part in fitting.parts_of(profile)}
+    counters = fitting.counters_of(profile, versions.versions[-1], known, models)
+    fitting.check_room(profile, settings["llm"], counters["llm"])
     async with contextlib.AsyncExitStack() as stack:
         ledger = (open_ledger or ledger_of)(profile, state, clock)
         stack.push_async_callback(ledger.aclose)
         engines = await _started(settings, clock, stack)
-        names = {stage: counter.name for stage, counter in counters.items()} | {"asr": _asr_vocabulary(settings["asr"])}
+        names = {stage: counter.name for stage, counter in counters.items()} | {"asr": fitting.asr_vocabulary(settings["asr"])}
         books = Books(ledger, versions, profile.billing.time_zone, names, clock)
         await books.recover()
         await _made_room(ledger)
-        stack.push_async_callback(_stopped, asyncio.create_task(_salvaging(ledger, books)))
+        stack.push_async_callback(stopped, asyncio.create_task(_salvaging(ledger, books)))
         words = Words(state, clock) if profile.words.keep else None
         if words is not None:
             stack.callback(words.close)
         stages = Stages(engines["asr"], engines["llm"], engines["tts"])
-        manner = _manner(profile, counters, clock)
-        announcer = Announcer(engines["tts"], books, manner, clock)
-        yield App(profile, Pipeline(stages, books, manner, clock), announcer, books, ledger, words, engines, manner, clock)
+        robot = Robot(stages, books, _manner(profile, counters, clock), clock)
+        yield App(profile, robot, Pipeline(robot), Announcer(robot), ledger, words, engines, clock)
 
 
 def ledger_of(profile: Profile, state: Path, clock: Clock) -> SqliteLedger:
@@ -154,7 +147,7 @@ async def _salvaging(ledger: SqliteLedger, books: Books) -> None:
         ledger.damaged.clear()
 
 
-async def _stopped(task: "asyncio.Task[Any]") -> None:
+async def stopped(task: "asyncio.Task[Any]") -> None:
     """Ends background work; what it had not finished, the next start does again."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -174,86 +167,6 @@ async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: con
     return {part: task.result() for part, task in tasks.items()}
 
 
-def check_names(profile: Profile, known: Catalog) -> None:
-    """Raises BadProfile for an engine or a model that does not exist, or that does not fit the other."""
-    for part in PARTS:
-        chosen: Engine = getattr(profile, part)
-        fitting = [name for name in ENGINES if name.startswith(f"{part}_")]
-        if chosen.engine not in fitting:
-            raise BadProfile(f"[{part}] engine {chosen.engine!r} does not exist", f"there are: {', '.join(fitting)}")
-        if _scripted(chosen):
-            continue
-        able = [model.name for model in known.model if model.engine == chosen.engine]
-        if chosen.model not in able:
-            raise BadProfile(f"[{part}] {chosen.engine} has no model {chosen.model!r}", f"there are: {', '.join(able)}")
-
-
-def read_cards(profile: Profile) -> Cards:
-    """The profile's rate card in all its versions. Raises BadProfile if one can't price what the profile runs."""
-    name = profile.billing.rate_card
-    path = Path(name) if "/" in name or name.endswith(".toml") else shipped("device_profiles") / "rate_cards" / f"{name}.toml"
-    versions = cards.read(path)
-    cards.zone_of(profile.billing.time_zone)
-    if len({card.tokenizer for card in versions.versions}) > 1:
-        raise BadRateCard(f"{path}: versions count with different tokenizers", "give a card that counts otherwise an id of its own")
-    for card, stage in itertools.product(versions.versions, STAGES):
-        model = getattr(profile, stage).model
-        if missing := card.missing(stage, model, "device"):
-            raise BadProfile(f"rate card {card.name} has no price for {stage} {missing} of {model} on device", f"add a [[price]] to {path}")
-    return versions
-
-
-def _settings(profile: Profile, part: str, known: Catalog, models: Path) -> EngineSettings:
-    chosen: Engine = getattr(profile, part)
-    options = dict(chosen.options)
-    if part == "llm":
-        options["system_prompt"] = profile.dialog.system_prompt.strip()
-    files = {} if _scripted(chosen) else verify.paths(known.find(chosen.model), models)
-    return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options)
-
-
-def _counters(profile: Profile, card: RateCard, known: Catalog, models: Path) -> dict[Stage, tokens.TokenCounter]:
-    """What counts the tokens of the language model and of text given to the voice."""
-    words = tokens.TokenCounter("words", str.split, str)  # type: ignore[arg-type]
-    llm = words if _scripted(profile.llm) else counter(profile.llm.model, known, models)
-    if _scripted(profile.tts):
-        return {"llm": llm, "tts": words}
-    return {"llm": llm, "tts": llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)}
-
-
-def _scripted(engine: Engine) -> bool:
-    """It follows a script and needs no weights; its tokens are words."""
-    return engine.engine.endswith("_scripted")
-
-
-def counter(name: str, known: Catalog, models: Path) -> tokens.TokenCounter:
-    """The vocabulary of a model or a service, from disk. Raises BadWeights if there is none."""
-    model = known.counting(name)
-    return tokens.load(model.name, verify.paths(model, models)[model.vocabulary])
-
-
-def check_room(profile: Profile, settings: EngineSettings, counted: tokens.TokenCounter) -> None:
-    """Raises BadProfile where the instructions leave no room for a question, or the model has less context than the profile says."""
-    llm = profile.llm
-    if "generation.json" in settings.files:
-        held = json.loads(settings.files["generation.json"].read_text())["context"]
-        if llm.context_tokens > held:
-            raise BadProfile(f"[llm] context_tokens is {llm.context_tokens} and {llm.model} has {held}", f"set it to {held} or less")
-    instructions = counted.count(profile.dialog.system_prompt.strip())
-    room = llm.context_tokens - llm.max_tokens - instructions - 2 * MESSAGE_TOKENS
-    if room < QUESTION_TOKENS_MIN:
-        raise BadProfile(
-            f"the system prompt is {instructions} tokens and leaves {room} of {llm.context_tokens} for a question",
-            f"shorten it, or max_tokens, until {QUESTION_TOKENS_MIN} are left",
-        )
-
-
-def _asr_vocabulary(settings: EngineSettings) -> str:
-    """Names what counts a recogniser's tokens: its own vocabulary, inside the engine."""
-    file = settings.files.get("tokenizer.bin")
-    return f"{settings.model}@{verify.sha256_of(file)[: tokens.DIGEST_DIGITS]}" if file else settings.model
-
-
 def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], clock: Clock) -> Manner:
     llm = profile.llm
     prompt = Prompt((), llm.max_tokens, llm.temperature, llm.top_p, llm.repetition_penalty, llm.stop, seed=clock.seed())
@@ -264,15 +177,3 @@ def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], clock:
         count=counters["llm"].count,
         count_spoken=counters["tts"].count,
     )
-
-
-def models_of(name: str, known: Catalog) -> list[Model]:
-    """What a profile runs on, what its rate card counts with, and the vocabularies of the cloud services."""
-    profile = profiles.load(name)
-    check_names(profile, known)
-    chosen = [getattr(profile, part) for part in PARTS]
-    names = [engine.model for engine in chosen if not _scripted(engine)]
-    if not _scripted(profile.tts):
-        names.append(known.counting(read_cards(profile).versions[-1].tokenizer).name)
-    names += [model.name for model in known.model if model.role == "vocabulary"]
-    return [known.find(name) for name in dict.fromkeys(names)]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from agent import profile as profiles
-from agent.app import check_names, models_of, read_cards
 from agent.audio import devices
 from agent.clock import Clock
 from agent.errors import VoxmeterError
+from agent.fitting import check_names, models_of, read_cards
 from agent.store.db import sqlite_version
 from agent.weights import catalog, verify
 

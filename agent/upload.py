@@ -8,19 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.app import ledger_of
+from agent.app import ledger_of, stopped
 from agent.clock import Clock
 from agent.errors import BadInput, BadProfile
 from agent.link import TRANSPORTS
 from agent.link.account import register as registered_at
 from agent.link.auth import api_key
-from agent.ports import Acked, Link, LinkSettings
+from agent.ports import Acked, Link, LinkSettings, Poster
 from agent.profile import Endpoint, Profile
 from agent.store import trust
 from agent.store.keys import Keys
 from agent.store.ledger import SqliteLedger
 from agent.store.state import Lock
 from agent.store.waiting import waiting
+from agent.sync.postman import Postman
 from agent.sync.worker import Worker
 
 NOW_SECONDS_MAX = 120.0
@@ -53,6 +54,8 @@ async def worker(profile: Profile, state: Path, ledger: SqliteLedger, clock: Clo
                 settings = replace(_settings(profile, endpoint, state, known.authority), heard=heard)
                 links.append(pkgutil.resolve_name(TRANSPORTS[name])(settings, clock))
                 stack.push_async_callback(links[-1].aclose)
+                if isinstance(links[-1], Poster):
+                    stack.push_async_callback(stopped, asyncio.create_task(Postman(ledger, links[-1], clock).run()))
             carrying.append(Worker(ledger, links, lambda: known.ack_keys, clock, say, device=profile.device.id))
             yield carrying[0]
 

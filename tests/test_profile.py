@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent import profile
-from agent.app import _settings, check_names, check_room, counter, read_cards
 from agent.errors import BadProfile
+from agent.fitting import check_names, check_room, counter, read_cards, settings_of
 from agent.shipped import shipped
 from agent.weights import catalog
 
@@ -124,7 +124,7 @@ def test_instructions_must_leave_room_for_a_question(
 ) -> None:
     monkeypatch.setenv(key, value)
     loaded, known = profile.load("simulated"), catalog.read()
-    held = _settings(loaded, "llm", known, models)
+    held = settings_of(loaded, "llm", known, models)
     if not says:
         check_room(loaded, held, counter(loaded.llm.model, known, models))
         return

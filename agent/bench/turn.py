@@ -18,7 +18,7 @@ from agent.audio import wav
 from agent.audio.ears import FrameEars
 from agent.bench import memory, speech
 from agent.clock import SystemClock
-from agent.dialog.sentences import Sentences
+from agent.dialog.wording.sentences import Sentences
 from agent.engines.asr_moonshine import AsrMoonshine
 from agent.engines.llm_onnx import LlmOnnx
 from agent.errors import BadInput

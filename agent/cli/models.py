@@ -61,7 +61,7 @@ def _wanted(names: list[str] | None, profile: str) -> list[catalog.Model]:
     known = catalog.read()
     if names:
         return [known.find(name) for name in names]
-    from agent.app import models_of
+    from agent.fitting import models_of
 
     return models_of(profile, known)
 

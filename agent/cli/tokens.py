@@ -27,7 +27,7 @@ def count(
 ) -> None:
     """Count the tokens of a text as the model would."""
     del state_dir, profile
-    from agent.app import counter
+    from agent.fitting import counter
 
     said = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
     if any("\ud800" <= character <= "\udfff" for character in said):

@@ -1,47 +1,40 @@
 """Says what the robot has to say by itself, such as that it can't answer now: made once by the voice, on the books, then kept."""
 
 import contextlib
+from collections.abc import Callable
 
-from agent.clock import Clock
-from agent.dialog.books import Books
-from agent.dialog.pipeline import Manner, Play
+from agent.dialog.exchange.robot import Robot
 from agent.dialog.stage import RunningStage
 from agent.errors import EngineFailed, VoxmeterError
-from agent.ports import Appended, OpenCall, Tts
+from agent.ports import Appended, OpenCall
 from agent.values import Speech
 
 
 class Announcer:
-    """Keeps the sound of each text, so that it costs once however often it is said."""
+    """Says a text, which costs once however often it is said."""
 
-    def __init__(self, voice: Tts, books: Books, manner: Manner, clock: Clock) -> None:
-        self._voice = voice
-        self._books = books
-        self._manner = manner
-        self._clock = clock
-        self._kept: dict[str, list[Speech]] = {}
+    def __init__(self, robot: Robot) -> None:
+        self._robot = robot
 
-    async def say(self, text: str, play: Play, session_id: str) -> None:
+    async def say(self, text: str, play: Callable[[Speech], object], session_id: str) -> None:
         """Plays a text. A voice that fails says nothing; a ledger that takes no record leaves the words unbilled, not unsaid."""
-        if text not in self._kept:
-            spoken = await self._made(text, session_id)
-            if not spoken:
-                return
-            self._kept[text] = spoken
-        for speech in self._kept[text]:
+        said = self._robot.manner.read(text).text
+        for speech in self._robot.sounds.get(said) or await self._made(said, session_id):
             play(speech)
 
-    async def _made(self, text: str, session_id: str) -> list[Speech]:
-        call = OpenCall(self._clock.new_id(), session_id, "tts", self._voice.name, self._voice.model)
+    async def _made(self, text: str, session_id: str) -> tuple[Speech, ...]:
+        robot, voice = self._robot, self._robot.stages.tts
+        call = OpenCall(robot.clock.new_id(), session_id, "tts", voice.name, voice.model)
         intent = await self._intended(call)
-        running = RunningStage(call, self._voice, self._clock, self._clock.monotonic())
-        running.known.update(input_tokens=self._manner.count_spoken(text), characters=len(text), characters_heard=len(text))
+        running = RunningStage(call, voice, robot.clock, robot.clock.monotonic())
+        running.known.update(input_tokens=robot.manner.count_spoken(text), characters=len(text), characters_heard=len(text))
         spoken: list[Speech] = []
         try:
             await running.call.send(text)
             await running.call.finish()
             spoken = [speech async for speech in running.call]
             running.end("completed")
+            robot.sounds.keep(text, tuple(spoken))
         except EngineFailed as failure:
             spoken = []
             running.end("failed", str(failure))
@@ -50,11 +43,11 @@ class Announcer:
             result = running.end("interrupted")
             if intent is not None:
                 with contextlib.suppress(VoxmeterError):
-                    await self._books.settle(call, result, intent)
-        return spoken
+                    await robot.books.settle(call, result, intent)
+        return tuple(spoken)
 
     async def _intended(self, call: OpenCall) -> Appended | None:
         try:
-            return await self._books.intend([call], begin=[call])
+            return await self._robot.books.intend([call], begin=[call])
         except VoxmeterError:
             return None

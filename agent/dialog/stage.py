@@ -40,6 +40,7 @@ class RunningStage(Generic[In, Out]):
         self._turn_began = turn_began
         self._began = clock.monotonic()
         self._first_output: float | None = None
+        self._made: float | None = None
 
     @property
     def usage(self) -> StageUsage:
@@ -51,10 +52,14 @@ class RunningStage(Generic[In, Out]):
         if self._first_output is None:
             self._first_output = self._clock.monotonic()
 
+    def made(self) -> None:
+        """Notes that the engine has done its work, though what it made is not used up yet: a reply may sound for long."""
+        self._made = self._clock.monotonic()
+
     def end(self, outcome: Outcome, problem: str = "") -> StageResult:
         """The result, made of what the call used so far."""
         if self.result is None:
-            now = self._clock.monotonic()
+            now = self._made or self._clock.monotonic()
             first = None if self._first_output is None else _ms(self._first_output - self._turn_began)
             times = StageTimes(_ms(self._began - self._turn_began), first, _ms(now - self._began))
             self.result = ended(self.facts, outcome, self.usage, times, problem)

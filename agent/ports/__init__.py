@@ -2,7 +2,7 @@
 
 from agent.ports.books import Appended, Draft, Entry, Ledger, OpenCall
 from agent.ports.engines import Asr, Call, Counter, Embedder, Engine, EngineSettings, Eot, Llm, Tts, Vad
-from agent.ports.road import BATCHES_MAX, Acked, Answer, Backlog, Link, LinkSettings, Refused, Retry
+from agent.ports.road import BATCHES_MAX, Acked, Answer, Backlog, Link, LinkSettings, Outbox, Posted, Poster, Refused, Retry
 from agent.ports.sound import (
     Began,
     Chunk,
@@ -10,6 +10,7 @@ from agent.ports.sound import (
     Ended,
     FalseStart,
     HeardFrame,
+    Listener,
     Lull,
     Microphone,
     Onset,
@@ -43,11 +44,15 @@ __all__ = [
     "Ledger",
     "Link",
     "LinkSettings",
+    "Listener",
     "Llm",
     "Lull",
     "Microphone",
     "Onset",
     "OpenCall",
+    "Outbox",
+    "Posted",
+    "Poster",
     "Refused",
     "Resumed",
     "Retry",

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from agent.contract.record import RecordType
 from agent.values import Placement, Stage, StageUsage
+
+if TYPE_CHECKING:  # an engine's process needs its ports, and not the 15 MB of the contract's models
+    from agent.contract.record import RecordType
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A record before the ledger gives it its place."""
 
-    type: RecordType
+    type: "RecordType"
     data: Mapping[str, Any]
     """Canonical values only: strings and integers below 2^53, nested."""
     quantities: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)

@@ -1,12 +1,13 @@
 """The one road out: the backlog of the ledger, and the links that carry it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from agent.contract.ack import Ack, Standing
-from agent.contract.batch import Batch
+if TYPE_CHECKING:  # as in `books`
+    from agent.contract.ack import Ack, Standing
+    from agent.contract.batch import Batch
 
 BATCHES_MAX = 64
 """Batches asked for at once, 4 MiB: after a restore there may be thousands to send again."""
@@ -24,31 +25,75 @@ class Backlog(Protocol):
         """Epochs with records that are not acked, oldest first; the present one is always the last."""
         ...
 
-    async def next_batch(self, epoch: str) -> Batch | None:
+    async def next_batch(self, epoch: str) -> "Batch | None":
         """The next records that never left, noted as leaving before this returns; None if there are none."""
         ...
 
-    async def unacked(self, epoch: str, after: int = 0, most: int = BATCHES_MAX) -> list[Batch]:
+    async def unacked(self, epoch: str, after: int = 0, most: int = BATCHES_MAX) -> "list[Batch]":
         """Batches that left and were not acknowledged, above a sequence, oldest first, the same bytes as then; at most so many."""
         ...
 
-    async def signed(self, batch: Batch) -> Mapping[str, str]:
+    async def signed(self, batch: "Batch") -> Mapping[str, str]:
         """`{vx-key, vx-sig}` of a batch, by the key that signs now."""
         ...
 
-    async def take(self, ack: Ack, *, mark: bool = False) -> Standing:
+    async def take(self, ack: "Ack", *, mark: bool = False) -> "Standing":
         """Moves the cursor of the ack's epoch as far as both sides agree; only a mark moves it back.
 
         What a mark says the backend has lost and this robot has pruned is declared as a gap.
         """
         ...
 
-    async def differs(self, epoch: str, standing: Standing) -> None:
+    async def differs(self, epoch: str, standing: "Standing") -> None:
         """The backend has something else, or more: begins a new epoch and issues again what was not acked of this one."""
         ...
 
     async def grown(self) -> None:
         """Returns when something has been appended since this was last called."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An event or a result on its way."""
+
+    id: str
+    topic: str
+    """Below the device's own subtree: `event/handoff`."""
+    body: bytes
+    """JSON."""
+    created: str
+    """RFC 3339, as this machine believes."""
+
+
+class Outbox(Protocol):
+    """What waits for a broker besides the records. Nothing of it is billed; it is as durable as they are."""
+
+    async def post(self, topic: str, body: bytes) -> None:
+        """Returns when it is durable. Raises what the ledger raises."""
+        ...
+
+    async def posted(self) -> list[Posted]:
+        """Some of what waits, oldest first."""
+        ...
+
+    async def delivered(self, ids: Sequence[str]) -> None:
+        """The broker has taken them."""
+        ...
+
+    async def posting(self) -> None:
+        """Returns when something was posted since this was last called."""
+        ...
+
+
+@runtime_checkable
+class Poster(Protocol):
+    """A link that carries what is no batch."""
+
+    async def ready(self) -> None: ...
+
+    async def post(self, topic: str, body: bytes) -> str:
+        """Empty when the broker has taken it, else why not."""
         ...
 
 

@@ -69,6 +69,10 @@ class Speaker(Protocol):
         """Returns when nothing waits and nothing sounds."""
         ...
 
+    def health(self) -> Mapping[str, Any]:
+        """`{device, speaking, why, underruns, gaps, reopened}`; `gaps`: silences inside replies because sound came too late."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -145,3 +149,29 @@ class Ended:
 
 SpeechEvent: TypeAlias = Onset | FalseStart | Began | Chunk | Lull | Resumed | Ended
 """What live listening tells, in this order: Onset, then FalseStart or Began; after Began chunks, lulls and resumptions, then Ended."""
+
+
+class Listener(Protocol):
+    """The customer's side of a conversation, out of a microphone's frames."""
+
+    robot_speaks: bool
+    """Whether what is heard may be the robot's own voice."""
+
+    sparing: int
+    """How much to leave undone (`dialog.live.load`): from 1 partial transcripts while somebody speaks, from 2 the end-of-turn model."""
+
+    @property
+    def level(self) -> float:
+        """Of the newest frame, in dB of full scale."""
+        ...
+
+    @property
+    def lag_ms(self) -> int:
+        """Age of the frame that is being looked at: above a frame or two this machine is overloaded."""
+        ...
+
+    def events(self) -> AsyncGenerator[SpeechEvent]: ...
+
+    def hint(self, *, unfinished: bool, until_ms: int | None = None) -> None:
+        """Whether the words of the utterance's first `until_ms` end like an unfinished sentence."""
+        ...

@@ -13,7 +13,9 @@ import pytest
 from agent.audio.ears import FrameEars
 from agent.clock import SystemClock
 from agent.dialog.books import Books
-from agent.dialog.pipeline import Manner, Pipeline, Stages
+from agent.dialog.exchange.robot import Manner, Stages
+from agent.dialog.exchange.robot import Robot as Means
+from agent.dialog.pipeline import Pipeline
 from agent.dialog.telling import told
 from agent.engines.host import Hosted, start
 from agent.engines.scripted import words
@@ -46,7 +48,7 @@ class Robot:
         names = {"asr": "w@1", "llm": "w@1", "tts": "w@1"}
         self.books = Books(ledger, Cards.of([card()]), "UTC", names, clock)  # type: ignore[arg-type]
         manner = Manner("be kind", Prompt((), max_tokens), 500, words, words)
-        self._pipeline = Pipeline(Stages(engines["asr"], engines["llm"], engines["tts"]), self.books, manner, clock)
+        self._pipeline = Pipeline(Means(Stages(engines["asr"], engines["llm"], engines["tts"]), self.books, manner, clock))
         self._clock = clock
 
     async def hear(self, frames: list[bytes] = LOUD) -> Turn:

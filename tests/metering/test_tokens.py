@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.app import counter
 from agent.errors import BadWeights
+from agent.fitting import counter
 from agent.metering import tokens
 from agent.weights import catalog
 

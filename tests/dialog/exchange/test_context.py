@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dialog.context import MESSAGE_TOKENS, fit
+from agent.dialog.exchange.context import MESSAGE_TOKENS, fit
 from agent.engines.scripted import words
 from agent.values import Message
 

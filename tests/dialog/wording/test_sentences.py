@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.dialog.sentences import Sentences
+from agent.dialog.wording.sentences import Sentences
 
 
 def said(deltas: list[str]) -> list[str]:

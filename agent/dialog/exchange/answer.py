@@ -1,0 +1,150 @@
+"""One attempt to answer: planned, thought, spoken. It may be begun before the turn is over, and taken back.
+
+    plan -> faq or phrase -> voice                    nothing to think about
+    plan -> llm -> guard -> sentences -> voice        first clause first
+
+A failed voice stops the thinking nobody could hear; a failed mind still lets the voice finish what was begun.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from agent.dialog.exchange.calls import Calls
+from agent.dialog.exchange.context import fit
+from agent.dialog.exchange.gate import Gate
+from agent.dialog.exchange.plan import Plan, Silent, Think, Verbatim
+from agent.dialog.exchange.robot import Robot
+from agent.dialog.exchange.voice import Voice
+from agent.dialog.session import Session
+from agent.dialog.stage import RunningStage
+from agent.dialog.wording.facts import FactGuard
+from agent.dialog.wording.sentences import Sentences
+from agent.errors import EngineFailed
+from agent.ports import Speaker
+from agent.values import Outcome, Prompt
+
+FAQ = "faq"
+"""The engine's name in the record of an answer out of the FAQ."""
+
+
+class Answer:
+    """One attempt at the answer to one question."""
+
+    def __init__(self, robot: Robot, calls: Calls, session: Session, *, question: str, attempt: int, gate: Gate) -> None:
+        self.question = question
+        self.attempt = attempt
+        self.gate = gate
+        self.plan: Plan = Silent()
+        self.reply = ""
+        """What was to be said, as far as it is known."""
+        self.notes: tuple[str, ...] = ()
+        self._robot = robot
+        self._calls = calls
+        self._session = session
+        self._llm: RunningStage[Prompt, str] | None = None
+        self._ready_made = False
+        manner = robot.manner
+        self._voice = Voice(
+            robot.stages.tts,
+            calls,
+            robot.sounds,
+            attempt=attempt,
+            gate=gate,
+            read=manner.read,
+            count=manner.count_spoken,
+            failed=self._voice_failed,
+        )
+
+    async def make(self) -> None:
+        """Returns when all of its sound is made."""
+        self.plan = plan = await self._robot.mind.plan(self.question, self._session)
+        if isinstance(plan, Verbatim):
+            self.reply = plan.text
+            await self._say_kept(plan.text)
+        elif isinstance(plan, Think):
+            await self._think(plan)
+        await self._voice.finish(keep=self._ready_made)
+
+    async def play(self, speaker: Speaker) -> None:
+        """Returns when all of it has sounded, or the loudspeaker was stopped."""
+        await speaker.quiet()
+        self.settle("completed")
+
+    def settle(self, outcome: Outcome) -> None:
+        """Puts down how the voice ended, and an answer that needed no thinking."""
+        self._voice.settle(outcome)
+        if isinstance(self.plan, Verbatim) and self.plan.source == "faq":
+            self._calls.free("llm", FAQ, self.attempt, outcome)
+
+    async def stop(self, outcome: Outcome) -> None:
+        """Ends what is under way; whoever runs `make` has stopped doing so."""
+        await self._voice.stop()
+        self.settle(outcome)
+        await self._calls.stop(self.attempt, outcome)
+
+    @property
+    def begun(self) -> bool:
+        """An engine has been asked for something."""
+        return self._calls.begun(self.attempt)
+
+    def heard(self) -> str:
+        """What the customer has heard of it."""
+        return self._voice.heard()
+
+    def note(self) -> None:
+        """Brings what has been heard into the figures of the call that is under way."""
+        self._voice.note()
+
+    async def _say_kept(self, text: str) -> None:
+        self._ready_made = True
+        if not await self._voice.repeat(text):
+            await self._voice.say(text)
+
+    async def _voice_failed(self) -> None:
+        if self._llm is not None:
+            await self._llm.call.cancel()
+
+    async def _think(self, plan: Think) -> None:
+        llm = self._llm = await self._calls.begin("llm", self._robot.stages.llm, self.attempt)
+        facts = FactGuard(self._robot.manner.language, ()) if plan.guarded else None
+        said = False
+        try:
+            async with aclosing(self._sentences(llm, hidden=plan.guarded)) as sentences:
+                async for sentence in sentences:
+                    if facts is not None and not facts.clause(sentence):
+                        break  # what follows a lie explains it
+                    said = True
+                    if plan.guarded:
+                        self.reply = f"{self.reply} {sentence}".strip()
+                    await self._voice.say(sentence)
+        except EngineFailed as failure:
+            self._calls.end(llm, "failed", str(failure))
+        await llm.call.cancel()  # afterwards its usage is final; what has ended does not mind
+        self._calls.end(llm, "interrupted" if self._voice.mute else "completed")
+        if plan.instead and not said:
+            self.reply = plan.instead
+            await self._say_kept(plan.instead)
+
+    async def _sentences(self, llm: RunningStage[Prompt, str], *, hidden: bool) -> AsyncGenerator[str]:
+        """The reply in pieces a voice can say, without what must not be said."""
+        guard = self._robot.manner.guard() if self._robot.manner.guard else None
+        sentences = Sentences()
+        await llm.call.send(self._prompt())
+        await llm.call.finish()
+        async for delta in llm.call:
+            llm.output()
+            clean = guard.add(delta) if guard else delta
+            self.reply += "" if hidden else clean
+            for sentence in sentences.add(clean):
+                yield sentence
+        rest = guard.finish() if guard else ""
+        self.reply += "" if hidden else rest
+        for sentence in [*sentences.add(rest), *sentences.finish()]:
+            yield sentence
+
+    def _prompt(self) -> Prompt:
+        manner = self._robot.manner
+        messages, note = fit(manner.system_prompt, self._session.history, self.question, manner.prompt_tokens_max, manner.count)
+        self.notes = (note,) if note else ()
+        return replace(manner.prompt, messages=messages)

@@ -1,0 +1,75 @@
+"""What one robot brings to every exchange: engines, books, and its manner of answering."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from agent.clock import Clock
+from agent.dialog.books import Books
+from agent.dialog.exchange.calls import Engines
+from agent.dialog.exchange.plan import Mind, OpenMind
+from agent.dialog.exchange.sounds import Sounds
+from agent.dialog.wording.guard import GuardedText
+from agent.dialog.wording.lists import Language
+from agent.dialog.wording.numbers import Aloud
+from agent.ports import Asr, Counter, Llm, Tts
+from agent.values import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The engines of the three stages."""
+
+    asr: Asr
+    llm: Llm
+    tts: Tts
+
+    @property
+    def by_name(self) -> Engines:
+        return {"asr": self.asr, "llm": self.llm, "tts": self.tts}
+
+
+def as_written(text: str) -> Aloud:
+    """Text that is read as it stands."""
+    return Aloud(text, text, ((len(text), len(text)),))
+
+
+async def nobody(reason: str, session_id: str, turn_id: str) -> None:
+    """Where no person can be called."""
+    del reason, session_id, turn_id
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the robot answers."""
+
+    system_prompt: str
+    prompt: Prompt
+    """A prompt without messages: the limits and the sampling of a reply."""
+    prompt_tokens_max: int
+    """Room for the messages."""
+    count: Counter
+    """Tokens by the language model's vocabulary."""
+    count_spoken: Counter
+    """Tokens of text given to the voice, by the rate card's vocabulary."""
+    language: Language = "en"
+    read: Callable[[str], Aloud] = as_written
+    """How text is read aloud."""
+    guard: Callable[[], GuardedText] | None = None
+    """Makes what keeps words from being spoken, sent or kept; None lets all through."""
+    speculations_max: int = 0
+    """Answers begun before the turn is surely over, per turn."""
+    history_messages_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Robot:
+    """Everything an exchange needs but the customer."""
+
+    stages: Stages
+    books: Books
+    manner: Manner
+    clock: Clock
+    mind: Mind = field(default_factory=OpenMind)
+    sounds: Sounds = field(default_factory=Sounds)
+    call_person: Callable[[str, str, str], Awaitable[None]] = nobody
+    """Tells the site, durably, that a person is wanted: why, in which session and turn."""

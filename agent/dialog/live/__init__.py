@@ -1,0 +1,248 @@
+"""Leads a conversation: what is heard, what is answered, and who gives way; the table in `dialog.turn` decides, this does.
+
+    listener.events() -> turn.step -> open, hold, duck, pause, interrupt ... -> Exchange, speaker
+
+An exchange runs by itself from its first chunk to the end of its answer. Usually there is one; while the robot is interrupted there are
+two, the answer that was being said and the utterance that interrupts it, until words decide which goes on.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agent.dialog.exchange import Exchange
+from agent.dialog.exchange.plan import Verbatim
+from agent.dialog.exchange.robot import Robot
+from agent.dialog.live.ears import LiveEars
+from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Load
+from agent.dialog.mind import OFFERS
+from agent.dialog.session import Session
+from agent.dialog.turn import Floor, Happening, step
+from agent.dialog.wording.intents import polite_noise
+from agent.dialog.wording.unfinished import unfinished
+from agent.errors import LedgerFull, VoxmeterError
+from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Speaker, SpeechEvent
+from agent.values import Turn
+
+LOOK_SECONDS = 0.5
+"""Between two looks at the load and at the silence."""
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """An exchange under way."""
+
+    exchange: Exchange
+    ears: LiveEars
+    task: "asyncio.Task[Turn]"
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who is told what happens."""
+
+    refused: Callable[[Session], Awaitable[None]]
+    """A turn had to be refused: there is no room for its records."""
+    turn: Callable[[Turn], None] = lambda _: None
+    """A turn has ended."""
+    say: Callable[[str], None] = lambda _: None
+    """Takes one line for whoever watches."""
+
+
+class Conversation:
+    """One robot and whoever stands before it."""
+
+    def __init__(self, robot: Robot, listener: Listener, speaker: Speaker, watching: Watching, *, silence_s: float) -> None:
+        """`silence_s` ends a session."""
+        self._robot = robot
+        self._listener = listener
+        self._speaker = speaker
+        self._watching = watching
+        self._silence_s = silence_s
+        self._clock = robot.clock
+        self._load = Load()
+        self.session = Session(self._clock.new_id(), self._robot.manner.language)
+        self.floor: Floor = "listening"
+        self.running: list[Running] = []
+        """Exchanges under way, the newest last."""
+        self._closing: set[asyncio.Future[Any]] = set()
+        self._quiet_since = self._clock.monotonic()
+        self._lag_ms = 0.0
+
+    async def run(self) -> None:
+        """Returns when the microphone's sound has ended and the last answer has sounded; stopped before, it settles what is under way."""
+        looking = asyncio.create_task(self._look())
+        try:
+            async for event in self._listener.events():
+                self._lag_ms = max(self._lag_ms, self._listener.lag_ms)
+                self._take(event)
+            while self.running:
+                await asyncio.wait([one.task for one in self.running])
+                await self._clock.sleep(0)  # lets the callbacks of their ends run
+        finally:
+            looking.cancel()
+            await self._close()
+
+    async def _close(self) -> None:
+        self._abandon()
+        self._speaker.stop()
+        while self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _take(self, event: SpeechEvent) -> None:
+        newest = self.running[-1].ears if self.running else None
+        match event:
+            case Onset():
+                self._happen("onset")
+            case FalseStart():
+                self._happen("false_start")
+            case Began(chunks):
+                self._happen("began")
+                for chunk in chunks:
+                    self.running[-1].ears.feed(chunk)
+            case Chunk(chunk) if newest is not None:
+                newest.feed(chunk)
+            case Lull(chunk) if newest is not None:
+                newest.lulled = True
+                newest.feed(chunk)
+                self._happen("lull")
+            case Resumed() if newest is not None:
+                newest.lulled = False
+                self._happen("resumed")
+            case Ended(_, quiet_ms) if newest is not None:
+                newest.end(self._clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
+                self._happen("ended")
+
+    def _happen(self, happening: Happening) -> None:
+        """Goes where the table says and does what it says."""
+        before = self.floor
+        self.floor, actions = step(before, happening)
+        for action in actions:
+            getattr(self, f"_{action}")()
+        self._listener.robot_speaks = self.floor in ("speaking", "doubting")
+        if self.floor == "listening" != before:
+            self._quiet_since = self._clock.monotonic()
+
+    def _open(self) -> None:
+        """Begins to recognise a new utterance; its answer waits until what it interrupts is off the engines."""
+        ears, before = LiveEars(), list(self._closing)
+        if self.session_is_over():
+            self._new_session()
+        exchange = Exchange(
+            self._robot, ears, self._speaker, self.session,
+            heard_words=lambda words, until_ms: self._words(running, words, until_ms),
+            sounded=lambda: self._sounded(running),
+            after=before,
+        )  # fmt: skip
+        running = Running(exchange, ears, asyncio.create_task(exchange.run()))
+        self.running.append(running)
+        running.task.add_done_callback(lambda _: self._done(running))
+
+    def _words(self, running: Running, words: str, until_ms: int | None) -> bool:
+        """What the words so far change; final ones cover no certain sound. False where they are not to be answered, or not yet."""
+        language, final = self._robot.manner.language, until_ms is None
+        if not final:
+            self._listener.hint(unfinished=unfinished(words, language), until_ms=until_ms)
+        if self.floor == "hushed" and running is self.running[-1]:
+            matters = bool(words) and not polite_noise(words, language)
+            if matters:
+                self._happen("words")
+                if running.ears.ended_at is not None:
+                    self._happen("ended")
+            elif final:
+                self.running.remove(running)
+                self._happen("nothing")
+            return matters
+        return final or self._load.level < NO_SPECULATION
+
+    def _sounded(self, running: Running) -> None:
+        if running in self.running[-1:]:
+            self._happen("sounded")
+
+    def _done(self, running: Running) -> None:
+        """An exchange has ended by itself; one that was given up is not among those under way any more."""
+        failure = None if running.task.cancelled() else running.task.exception()
+        if isinstance(failure, LedgerFull):
+            self._keep(asyncio.ensure_future(self._watching.refused(self.session)))
+        elif isinstance(failure, VoxmeterError):
+            self._watching.say(str(failure))
+        elif failure is not None:
+            raise failure
+        if running.exchange.complete:
+            self._watching.turn(running.exchange.told())
+        if running in self.running:
+            self.running.remove(running)
+            self._remember(running)
+            if not self.running or self.floor != "hushed":
+                self._happen("done")
+
+    def _remember(self, running: Running) -> None:
+        """Puts into the conversation what was asked, and what was heard of the answer."""
+        answer = running.exchange.answer
+        self.session.add(running.exchange.question, answer.heard() if answer else "", self._robot.manner.history_messages_max)
+        plan = answer.plan if answer else None
+        self.session.offered = isinstance(plan, Verbatim) and plan.about in OFFERS
+        if isinstance(plan, Verbatim):
+            self.session.over = self.session.over or plan.farewell
+            self.session.mood.answered(helped=not self.session.offered)
+
+    def _interrupt(self) -> None:
+        self._give_up(self.running[:-1])
+
+    def _abandon(self) -> None:
+        self._give_up(self.running[:])
+
+    def _give_up(self, those: list[Running]) -> None:
+        """Ends exchanges for good. What was heard of their answers stays in the conversation."""
+        self._speaker.stop()
+        self._speaker.pause(on=False)
+        self._speaker.duck(on=False)
+        for running in those:
+            self.running.remove(running)
+            self._remember(running)
+            running.task.cancel()
+            self._keep(running.task)
+
+    def _keep(self, task: "asyncio.Future[Any]") -> None:
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _hold(self) -> None:
+        self.running[-1].exchange.hold(on=True)
+
+    def _release(self) -> None:
+        self.running[-1].exchange.hold(on=False)
+
+    def _duck(self) -> None:
+        self._speaker.duck(on=True)
+
+    def _raise(self) -> None:
+        self._speaker.duck(on=False)
+
+    def _pause(self) -> None:
+        self._speaker.pause(on=True)
+
+    def _go_on(self) -> None:
+        self._speaker.pause(on=False)
+
+    def session_is_over(self) -> bool:
+        """Somebody said farewell, or nobody has spoken for long."""
+        quiet = self.floor == "listening" and self._clock.monotonic() - self._quiet_since > self._silence_s
+        return self.session.turns > 0 and (self.session.over or quiet)
+
+    def _new_session(self) -> None:
+        self.session = Session(self._clock.new_id(), self._robot.manner.language)
+
+    async def _look(self) -> None:
+        """Watches the load, and ends a session after silence."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            level = self._load.level
+            gaps = int(self._speaker.health().get("gaps", 0))
+            self.session.hurried = self._load.look(self._lag_ms, gaps) >= NO_MODEL
+            self._listener.sparing, self._lag_ms = self._load.level, 0.0
+            if self._load.level != level:
+                self._watching.say(f"load: level {self._load.level} of {LEVEL_MAX}")
+            if not self.running and self.session_is_over():
+                self._new_session()
