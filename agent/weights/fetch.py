@@ -95,9 +95,9 @@ def _extract(file: File, wheel: Path, target: Path) -> None:
 
 def _convert(recipe: str, source: Path, folder: Path) -> None:
     """Recipes are resolved here so that only a pull, never a robot's start, loads the format libraries."""
-    from agent.weights import convert  # noqa: PLC0415  see above
+    from agent.weights import convert, split  # noqa: PLC0415  see above
 
-    recipes = {"gguf_to_onnx": convert.gguf_to_onnx}
+    recipes = {"gguf_to_onnx": convert.gguf_to_onnx, "piper_split": split.piper_split}
     if recipe not in recipes:
         raise BadWeights(f"the catalogue names an unknown conversion {recipe!r}", f"there are: {', '.join(recipes)}")
     recipes[recipe](source, folder)
