@@ -1,0 +1,166 @@
+"""The microphone: PortAudio's callback fills a ring, a driver on the event loop makes frames of it, watches the rate and repairs."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from agent.audio.device.frames import Cleaner, Framer, flaws, loud
+from agent.audio.device.holder import Holder, Say
+from agent.audio.device.library import Library, Stream
+from agent.audio.device.system import SoundSystem
+from agent.audio.device.watch import ENDED, WHY, ZEROS_S, Cure, Verdict, Watch
+from agent.audio.devices import Device
+from agent.clock import Clock
+from agent.ports import HeardFrame
+from agent.profile import Sound
+from agent.values import RATE_HZ
+
+RING_SECONDS = 2
+"""An event loop that is held up for longer loses sound, and it is counted."""
+
+COUNTS_SECONDS = 20
+"""What came is counted beyond that: that nobody took it is no fault of the device."""
+
+TICK_SECONDS = 0.1
+"""A stream that gives nothing is looked at this often."""
+
+BUSY_ABOVE, BUSY_SECONDS = 0.01, 1.0
+"""-40 dB of full scale so recently: somebody may be speaking."""
+
+CLIPPED_SHARE, CLIPPED_BLOCKS = 0.1, 100
+"""More clipped blocks than this among so many are worth a line: the gain is too high."""
+
+
+class DeviceMicrophone:
+    """Implements the port Microphone. One `frames()` at a time may be under way."""
+
+    def __init__(
+        self,
+        sound: Sound,
+        system: SoundSystem,
+        clock: Clock,
+        say: Say,
+        *,
+        cleaner: Cleaner | None = None,
+        before_cleaning: Callable[[], object] | None = None,
+        zeros_s: float = ZEROS_S,
+    ) -> None:
+        """`before_cleaning` is called before each block is cleaned: it tells the canceller what was played meanwhile."""
+        self._sound = sound
+        self._clock = clock
+        self._say = say
+        self._cleaner = cleaner
+        self._before_cleaning = before_cleaning
+        self._ring: deque[tuple[bytes, float, float]] = deque(maxlen=RING_SECONDS * 1000 // sound.block_ms)
+        self._counts: deque[tuple[int, float]] = deque(maxlen=COUNTS_SECONDS * 1000 // sound.block_ms)
+        self._came = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._cure = Cure(zeros_s)
+        self._holder = Holder(("input", sound.input), system, clock, say, self._cure, busy=self._busy)
+        self._watch = Watch(RATE_HZ, 0)
+        self._framer = Framer(RATE_HZ, 1, cleaner)
+        self._loud_at = float("-inf")
+        self._overruns = self._clipped = 0
+        self._clips: deque[bool] = deque(maxlen=CLIPPED_BLOCKS)
+        self._said_clipped = False
+
+    async def frames(self) -> AsyncGenerator[HeardFrame]:
+        self._loop = asyncio.get_running_loop()
+        try:
+            while True:
+                stream = self._holder.stream or await self._open()
+                await self._something()
+                while self._ring:
+                    for frame in self._heard(*self._ring.popleft(), stream):
+                        yield frame
+                await self._examine(stream)
+        finally:
+            await self.aclose()
+
+    def health(self) -> dict[str, Any]:
+        rate = self._watch.rate(self._clock.monotonic()) * self._cure.true_rate if self._holder.stream else 0.0
+        counts = {"overruns": self._overruns, "reopened": self._holder.reopened, "clipped": self._clipped}
+        why = self._why()
+        return {"device": self._holder.device, "hearing": not why, "why": why, "rate": round(rate, 3), **counts}
+
+    async def aclose(self) -> None:
+        await self._holder.aclose()
+
+    async def _open(self) -> Stream:
+        self._ring.clear()  # of the stream before
+        self._counts.clear()
+        stream = await self._holder.open(self._opening)
+        self._tune(stream)
+        return stream
+
+    def _opening(self, library: Library, device: Device) -> Stream:
+        rates_hz = (RATE_HZ, device.rate_hz)
+        return library.open_input(device, rates_hz, self._sound.block_ms, self._sound.latency_ms, self._arrived)
+
+    def _tune(self, stream: Stream) -> None:
+        rate_hz = stream.rate_hz * self._cure.true_rate
+        self._watch = Watch(rate_hz, self._clock.monotonic(), self._cure.zeros_s)
+        self._framer = Framer(rate_hz, stream.channels, self._cleaner)
+
+    def _arrived(self, pcm: bytes, age_s: float, lost: bool) -> None:
+        self._overruns += lost or len(self._ring) == self._ring.maxlen
+        now = self._clock.monotonic()
+        self._ring.append((pcm, now, age_s))
+        self._counts.append((len(pcm) // 2, now))
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
+                self._loop.call_soon_threadsafe(self._came.set)
+
+    async def _something(self) -> None:
+        """Sound has come, or it is time to look why not."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TICK_SECONDS):
+                await self._came.wait()
+        self._came.clear()
+
+    def _heard(self, pcm: bytes, came_at: float, age_s: float, stream: Stream) -> list[HeardFrame]:
+        samples = len(pcm) // 2 // stream.channels
+        zeros, clipped = flaws(pcm)
+        self._watch.sounded(samples / stream.rate_hz, zeros=zeros)
+        self._count_clipped(clipped=clipped)
+        if not zeros and loud(pcm, BUSY_ABOVE):
+            self._loud_at = came_at
+        if self._before_cleaning is not None:
+            self._before_cleaning()
+        return self._framer.take(pcm, came_at - age_s)
+
+    def _count_clipped(self, *, clipped: bool) -> None:
+        self._clipped += clipped
+        self._clips.append(clipped)
+        many = sum(self._clips) > CLIPPED_SHARE * CLIPPED_BLOCKS
+        if many and not self._said_clipped:
+            self._say(f"microphone {self._holder.device}: it clips; lower its gain")
+        self._said_clipped = many
+
+    async def _examine(self, stream: Stream) -> None:
+        if self._holder.stream is not stream:
+            return  # the sound system took it
+        while self._counts:
+            samples, at = self._counts.popleft()
+            self._watch.got(samples // stream.channels, at)
+        now = self._clock.monotonic()
+        verdict: Verdict = self._watch.verdict(now) if stream.running else "dead"
+        rate = self._watch.rate(now)
+        action = self._cure.after(verdict, rate, now, silent=not self._watch.alive)
+        if action == "retune":
+            self._say(f"microphone {self._holder.device}: its clock is off: {self._cure.true_rate:.0%} of {stream.rate_hz} Hz; resampled")
+            self._tune(stream)
+        elif action == "reopen":
+            await self._holder.drop(WHY[verdict].format(rate=rate) if stream.running else ENDED)
+        elif await self._holder.named_one_is_back():
+            await self._holder.drop(f"{self._sound.input} is back")
+
+    def _why(self) -> str:
+        if self._holder.why:
+            return self._holder.why
+        return WHY["zeros"] if self._cure.zeros_s > self._cure.zeros_s_first else ""
+
+    def _busy(self) -> bool:
+        return self._clock.monotonic() - self._loud_at < BUSY_SECONDS
