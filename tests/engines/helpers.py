@@ -28,6 +28,8 @@ def inputs(engine: str, question: Path) -> list[Any]:
         return [AudioChunk(frame) for frame in wav.read(question)]
     if stage == "eot":
         return [b"".join(wav.read(question))]
+    if stage == "embed":
+        return ["query: When is breakfast?", "passage: Breakfast is served from half past six."]
     if stage == "llm":
         return [Prompt((Message("system", "You are a robot."), Message("user", "Say hello.")), max_tokens=12)]
     return ["Breakfast is served from half past six.", "Enjoy your stay."]

@@ -19,13 +19,14 @@ from tests.engines.helpers import NAMES, inputs, settings
 
 Test = Callable[[Hosted[Any, Any]], Awaitable[None]]
 
-OUTPUTS = {"asr": Transcript, "llm": str, "tts": Speech, "vad": float, "eot": float}
+OUTPUTS = {"asr": Transcript, "llm": str, "tts": Speech, "vad": float, "eot": float, "embed": bytes}
 MUST_COUNT = {
     "asr": ("output_tokens", "audio_in_ms"),
     "llm": ("input_tokens", "output_tokens"),
     "tts": ("characters", "audio_out_ms"),
     "vad": (),
     "eot": (),
+    "embed": (),
 }
 
 pytestmark = pytest.mark.parametrize("engine", NAMES)
