@@ -1,4 +1,4 @@
-"""The shipped FAQs on the real embedder, by the public questions and by ones that nothing was tuned to; the command around them."""
+"""The shipped FAQs on the real embedder, by the public questions and by held-out ones of our own; the command around them."""
 
 import asyncio
 import json
