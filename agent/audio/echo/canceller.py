@@ -1,0 +1,119 @@
+"""Takes the robot's own voice and the noise out of what is heard, with WebRTC's audio processing.
+
+Playback and microphone count the same time, but their pieces arrive when the sound system likes. A piece of the microphone takes one
+of what was played; there is none when playback is late, and then silence is taken and all that follows lies a piece later. The echo
+comes tens of milliseconds after the sound, which is room for that, yet not for ever: what has been lying spare for seconds is let go,
+so that the reference never falls behind its own echo. All of it happens in the thread that cleans.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from agent.audio.echo.own_voice import SILENT_DB, OwnVoiceGate
+from agent.errors import MissingPart
+from agent.profile import Sound
+from agent.values import RATE_HZ
+
+PIECE_MS = 10
+"""What WebRTC processes at a time."""
+
+PIECE_SAMPLES = RATE_HZ * PIECE_MS // 1000
+
+PIECE_BYTES = PIECE_SAMPLES * 2
+
+BACKLOG_MS_MAX = 200
+"""Of what was played and not yet taken: more than any sound system is late, and where a faster clock is stopped."""
+
+SPARE_MS_MAX = 20
+"""More than this lying unused all the time is let go."""
+
+SPARE_WATCH_MS = 5_000
+
+SILENCE = bytes(PIECE_BYTES)
+
+
+class Echo:
+    """One for a microphone and a loudspeaker. Raises MissingPart where the library is not installed."""
+
+    def __init__(self, sound: Sound) -> None:
+        """The delay hint only speeds the first second up: it may be too small, never too large. WebRTC finds the delay itself."""
+        try:
+            from livekit import rtc  # noqa: PLC0415  20 MB that only a robot with a microphone needs
+        except ModuleNotFoundError as error:
+            raise MissingPart("the Python package livekit is not installed", "pip install 'voxmeter[audio]'") from error
+        self._frame: Any = rtc.AudioFrame
+        self._module = rtc.AudioProcessingModule(
+            echo_cancellation=sound.echo_cancellation, noise_suppression=sound.noise_suppression, high_pass_filter=True
+        )
+        if sound.echo_cancellation:
+            self._module.set_stream_delay_ms(2 * sound.latency_ms)
+        # Apart, behind the gate: it lifts what is left of the echo by 15 dB as it would a soft voice.
+        self._gain = rtc.AudioProcessingModule(auto_gain_control=True) if sound.gain_control else None
+        self._gate = OwnVoiceGate()
+        self._played = bytearray()
+        self._spare_ms = BACKLOG_MS_MAX  # the least that lay unused lately
+        self._watched_ms = 0
+        self.guest = True
+        """What was cleaned last may be somebody else than the robot."""
+        self.dropped_ms = 0
+        """Of what was played, never used as reference."""
+        self.missing_ms = 0
+        """Cleaned without a reference."""
+
+    @property
+    def loud_ms(self) -> int:
+        """For so long what is heard has been louder than the robot's own voice could be; 0 while the robot is silent."""
+        return self._gate.loud_ms
+
+    def played(self, pcm: bytes) -> None:
+        """What the loudspeaker plays, s16le mono at RATE_HZ, any length."""
+        self._played += pcm
+        self._let_go(len(self._played) - BACKLOG_MS_MAX * PIECE_BYTES // PIECE_MS)
+
+    def clean(self, pcm10ms: bytes) -> bytes:
+        """PIECE_SAMPLES samples of the microphone, s16le mono at RATE_HZ; returns as many. Raises ValueError for another length."""
+        if len(pcm10ms) != PIECE_BYTES:
+            raise ValueError(f"{len(pcm10ms)} bytes are not {PIECE_MS} ms")
+        reference = self._take()
+        self._module.process_reverse_stream(self._frame(bytearray(reference), RATE_HZ, 1, PIECE_SAMPLES))
+        cleaned = self._processed(self._module, pcm10ms)
+        self.guest = self._gate.step(level_db(reference), level_db(pcm10ms), level_db(cleaned))
+        return cleaned if self._gain is None else self._processed(self._gain, cleaned)
+
+    def _processed(self, module: Any, pcm: bytes) -> bytes:
+        held = bytearray(pcm)
+        module.process_stream(self._frame(held, RATE_HZ, 1, PIECE_SAMPLES))  # in place
+        return bytes(held)
+
+    def _take(self) -> bytes:
+        if len(self._played) < PIECE_BYTES:
+            self.missing_ms += PIECE_MS
+            self._spare_ms = 0
+            return SILENCE
+        reference = bytes(self._played[:PIECE_BYTES])
+        del self._played[:PIECE_BYTES]
+        self._watch_spare()
+        return reference
+
+    def _watch_spare(self) -> None:
+        self._spare_ms = min(self._spare_ms, len(self._played) * PIECE_MS // PIECE_BYTES)
+        self._watched_ms += PIECE_MS
+        if self._watched_ms >= SPARE_WATCH_MS:
+            if self._spare_ms > SPARE_MS_MAX:
+                self._let_go(self._spare_ms * PIECE_BYTES // PIECE_MS)
+            self._spare_ms, self._watched_ms = BACKLOG_MS_MAX, 0
+
+    def _let_go(self, size: int) -> None:
+        """The oldest, in whole samples."""
+        size += size % 2
+        if size > 0:
+            del self._played[:size]
+            self.dropped_ms += size * PIECE_MS // PIECE_BYTES
+
+
+def level_db(pcm: bytes) -> float:
+    """Root mean square in dB of full scale; SILENT_DB for silence."""
+    sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32_768
+    return max(SILENT_DB, 10 * math.log10(float(np.dot(sound, sound)) / len(sound) + 1e-20)) if len(sound) else SILENT_DB

@@ -1,0 +1,97 @@
+"""Decides whether what is heard while the robot speaks can be its own voice: pure, levels in, a verdict per 10 ms out.
+
+    expected echo = loudest that was played lately + coupling, the part of it that comes back: learnt while the robot speaks
+    somebody speaks, if   after cleaning it is not so far below the expected echo as a canceller leaves it
+                    or    before cleaning it is well above the expected echo: a canceller holds back the first 50 ms of a guest
+                    and   it stands out of the background, which in a hall is other people's voices
+
+Before anything was learnt the echo is expected loud: at first only who is louder than the robot gets through. Guests raise what is heard
+and so the coupling, but slowly, and they stop talking or the robot does. While the robot is silent, everything may be a guest.
+"""
+
+import math
+from collections import deque
+
+BLOCK_MS = 10
+
+ECHO_MS_MAX = 300
+"""Delay of the echo and the ring of the room: as long after a sound was played its echo may be heard."""
+
+PLAYING_DB = -50.0
+"""Softer than this, what was played has no echo that anybody would take for speech."""
+
+COUPLING_DB_FIRST = -3.0
+
+COUPLING_DB_MIN, COUPLING_DB_MAX = -40.0, 10.0
+"""The loudspeaker far from the microphone; a microphone that is turned up."""
+
+COUPLING_DB_STEP = 0.15
+"""Per block of loud playing, towards the median: 10 dB take 0.7 s of speech."""
+
+RESIDUAL_DB = -8.0
+"""A canceller that follows takes more than this out of the echo, in a bare hall too; of a guest it takes less."""
+
+ABOVE_ECHO_DB = 5.0
+"""The echo's own level scatters by less around what is expected of it."""
+
+BACKGROUND_DB_FIRST, BACKGROUND_DB_MIN = -70.0, -80.0
+
+ABOVE_BACKGROUND_DB = 8.0
+
+BACKGROUND_DB_UP, BACKGROUND_DB_DOWN = 0.06, 0.02
+"""Per block: it settles where a quarter of all blocks are softer, and follows another hall within ten seconds."""
+
+LEVEL_MS, BACKGROUND_MS = 30, 100
+"""Levels are averaged over so much: one loud block is a click."""
+
+HOLD_MS = 100
+"""Between two syllables a guest still speaks."""
+
+SILENT_DB = -100.0
+
+
+class OwnVoiceGate:
+    """One per microphone. Levels are in dB of full scale, of blocks of 10 ms."""
+
+    def __init__(self) -> None:
+        self._played: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
+        self._heard: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
+        self._cleaned: deque[float] = deque(maxlen=BACKGROUND_MS // BLOCK_MS)
+        self._background_db = BACKGROUND_DB_FIRST
+        self._held = 0
+        self.coupling_db = COUPLING_DB_FIRST
+        """Learnt so far: the echo's level less that of what was played."""
+        self.loud_ms = 0
+        """For so long without a gap it has been louder than the robot's own voice could be; 0 while the robot is silent."""
+
+    def step(self, played_db: float, heard_db: float, cleaned_db: float) -> bool:
+        """True: what is heard may be somebody else. `heard_db` is the microphone before, `cleaned_db` after cancelling."""
+        self._played.append(played_db)
+        self._heard.append(heard_db)
+        self._cleaned.append(cleaned_db)
+        playing = max(self._played) > PLAYING_DB
+        loud = self._stands_out()
+        self._learn(playing=played_db > PLAYING_DB)
+        self.loud_ms = self.loud_ms + BLOCK_MS if loud and playing else 0
+        self._held = HOLD_MS // BLOCK_MS if loud else max(0, self._held - 1)
+        return not playing or self._held > 0
+
+    def _stands_out(self) -> bool:
+        expected = max(self._played) + self.coupling_db
+        cleaned = _mean(self._cleaned, LEVEL_MS)
+        heard = _mean(self._heard, LEVEL_MS)
+        return cleaned > max(expected + RESIDUAL_DB, self._background_db + ABOVE_BACKGROUND_DB) or heard > expected + ABOVE_ECHO_DB
+
+    def _learn(self, *, playing: bool) -> None:
+        if playing:
+            step = COUPLING_DB_STEP if max(self._heard) - max(self._played) > self.coupling_db else -COUPLING_DB_STEP
+            self.coupling_db = min(COUPLING_DB_MAX, max(COUPLING_DB_MIN, self.coupling_db + step))
+        louder = _mean(self._cleaned, BACKGROUND_MS) > self._background_db
+        self._background_db += BACKGROUND_DB_UP if louder else -BACKGROUND_DB_DOWN
+        self._background_db = max(BACKGROUND_DB_MIN, self._background_db)
+
+
+def _mean(levels: deque[float], ms: int) -> float:
+    """Of the last so many milliseconds: the level of their mean power."""
+    blocks = min(len(levels), ms // BLOCK_MS)
+    return 10 * math.log10(sum(10 ** (levels[-at] / 10) for at in range(1, blocks + 1)) / blocks)
