@@ -68,7 +68,7 @@ def settings_of(profile: Profile, part: str, known: Catalog, models: Path) -> En
     if part == "llm":
         options["system_prompt"] = profile.dialog.system_prompt.strip()
     files = {} if is_scripted(chosen) else verify.paths(known.find(chosen.model), models)
-    return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options)
+    return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options, chosen.cores)
 
 
 def counters_of(profile: Profile, card: RateCard, known: Catalog, models: Path) -> dict[Stage, tokens.TokenCounter]:

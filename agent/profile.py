@@ -51,6 +51,8 @@ class Engine(_Part):
     engine: Word
     model: Word
     threads: Annotated[int, Field(ge=1, le=64)] = 1
+    cores: tuple[Annotated[int, Field(ge=0, le=1023)], ...] = ()
+    """Cores it keeps to, as far as the machine has them; empty: any. Engines that work at once are quicker on a core each."""
     options: dict[str, Any] = {}
     """Passed to the engine as they are."""
 

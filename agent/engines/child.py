@@ -47,9 +47,11 @@ class Child:
         settings_frame = receive(self._connection)
         if settings_frame is None:
             return
+        pin(settings_frame[1].cores)
         worker = self._make(settings_frame[1])
         if worker is None:
             return
+        ctypes.CDLL(None).malloc_trim(0)  # loading leaves a tokenizer's or a graph's weight in pages that nobody needs any more
         self._send("ready")
         threading.Thread(target=self._read, daemon=True).start()
         while True:
@@ -116,6 +118,12 @@ class Child:
 
     def _send(self, *frame: Any) -> None:
         self._connection.sendall(pack(frame))
+
+
+def pin(cores: tuple[int, ...]) -> None:
+    """Keeps this process to these cores, as far as there are any; threads made from now on inherit it."""
+    if able := os.sched_getaffinity(0) & set(cores):
+        os.sched_setaffinity(0, able)
 
 
 def _line(error: Exception) -> str:

@@ -6,7 +6,9 @@ that list. Dimensions come from `generation.json`, which the conversion wrote.
 """
 
 import json
-from collections.abc import Generator, Iterator
+import math
+import mmap
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ import onnxruntime
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from agent.clock import seeded
 from agent.engines.worker import Step, session_options
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
@@ -107,7 +108,7 @@ class Sampler:
         self._temperature = prompt.temperature
         self._top_p = prompt.top_p
         self._penalty = prompt.repetition_penalty
-        self._chance = seeded(prompt.seed)
+        self._draw: Callable[[], float] = _chance(prompt.seed) if prompt.temperature > 0 else float
         self._said: list[int] = []
 
     def __call__(self, logits: npt.NDArray[np.float32]) -> int:
@@ -131,7 +132,13 @@ class Sampler:
         reached = np.cumsum(scaled[order]) / scaled.sum()
         kept = int(np.searchsorted(reached, min(self._top_p, 1.0))) + 1
         nucleus = reached[: min(kept, len(reached))]
-        return int(order[int(np.searchsorted(nucleus, self._chance.random() * nucleus[-1], side="right"))])
+        return int(order[int(np.searchsorted(nucleus, self._draw() * nucleus[-1], side="right"))])
+
+
+def _chance(seed: int) -> Callable[[], float]:
+    from agent.clock import seeded  # noqa: PLC0415  brings asyncio, 6 MB for a robot that only takes the likeliest
+
+    return seeded(seed).random
 
 
 class _Text:
@@ -167,19 +174,27 @@ class _Text:
 
 
 class _CachedRun:
-    """The session, its bound buffers, and the ids whose keys and values stand in them."""
+    """The session, the ids whose keys and values stand in the cache, and what a run of one token reads and writes, bound once."""
 
     def __init__(self, session: Any, generation: dict[str, int]) -> None:
         self._session = session
         self._context = generation["context"]
         self._held: list[int] = []
-        self._binding = session.io_binding()
-        shape = (1, generation["kv_heads"], self._context, generation["head"])
-        for layer in range(generation["layers"]):
-            for part in ("key", "value"):
-                buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
-                self._binding.bind_ortvalue_input(f"past_key_values.{layer}.{part}", buffer)
-                self._binding.bind_ortvalue_output(f"present.{layer}.{part}", buffer)
+        self._cache = _Cache(generation)
+        self._one, self._many = session.io_binding(), session.io_binding()
+        self._token = np.zeros((1, 1), np.int64)
+        self._first = np.zeros(1, np.int64)
+        self._last = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        vocabulary = session.get_outputs()[0].shape[-1]
+        self._logits = np.zeros((1, 1, vocabulary), np.float32)
+        for binding in (self._one, self._many):
+            self._cache.bind(binding)
+            _bind(binding.bind_input, "keep", self._first)
+            _bind(binding.bind_input, "seqlens_k", self._last)
+            _bind(binding.bind_input, "total_len", self._total)
+            _bind(binding.bind_output, "logits", self._logits)
+        _bind(self._one.bind_input, "input_ids", self._token)
 
     @property
     def room(self) -> int:
@@ -205,17 +220,42 @@ class _CachedRun:
         self._held.clear()
 
     def step(self, token: int) -> npt.NDArray[np.float32]:
-        return self._forward([token])
+        self._token[0, 0] = token
+        return self._after([token], self._one)
 
     def _forward(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        given = np.array([ids], np.int64)
+        _bind(self._many.bind_input, "input_ids", given)
+        return self._after(ids, self._many)
+
+    def _after(self, ids: list[int], binding: Any) -> npt.NDArray[np.float32]:
         total = len(self._held) + len(ids)
-        bind = self._binding.bind_cpu_input
-        bind("input_ids", np.array([ids], np.int64))
-        bind("keep", np.array([len(ids) - 1], np.int64))
-        bind("seqlens_k", np.array([total - 1], np.int32))
-        bind("total_len", np.array(total, np.int32))
-        self._binding.bind_output("logits", "cpu")
-        self._session.run_with_iobinding(self._binding)
+        self._first[0], self._last[0], self._total[()] = len(ids) - 1, total - 1, total
+        self._session.run_with_iobinding(binding)
         self._held += ids
-        logits: npt.NDArray[np.float32] = self._binding.get_outputs()[-1].numpy()[0, 0]
+        logits: npt.NDArray[np.float32] = self._logits[0, 0].copy()
         return logits
+
+
+class _Cache:
+    """Keys and values of all layers in memory that the kernel gives page by page: what was never written takes none."""
+
+    def __init__(self, generation: dict[str, int]) -> None:
+        self._shape = (1, generation["kv_heads"], generation["context"], generation["head"])
+        self._bytes = math.prod(self._shape) * np.dtype(np.float32).itemsize
+        self._names = [f"{layer}.{part}" for layer in range(generation["layers"]) for part in ("key", "value")]
+        self._memory = mmap.mmap(-1, self._bytes * len(self._names))
+        self._memory.madvise(mmap.MADV_NOHUGEPAGE)  # huge pages would take 2 MB for one token
+        self._start = np.frombuffer(self._memory, np.uint8).ctypes.data
+
+    def bind(self, binding: Any) -> None:
+        """As past and as present at once, so that the operator appends in place."""
+        for at, name in enumerate(self._names):
+            place = ("cpu", 0, np.float32, self._shape, self._start + at * self._bytes)
+            binding.bind_input(f"past_key_values.{name}", *place)
+            binding.bind_output(f"present.{name}", *place)
+
+
+def _bind(bind: Callable[..., None], name: str, array: npt.NDArray[Any]) -> None:
+    """Binds an array where it lies; whoever changes it in place changes what the next run reads."""
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

@@ -44,11 +44,14 @@ class AsrScripted:
 class LlmScripted:
     """Answers with the replies of option `replies`, one per call and round again, a word a step.
 
-    A reply of the form `fail: …` fails with that message.
+    A reply of the form `fail: …` fails with that message. Option `grows_mb` makes it keep
+    so much memory more after each of its first three prompts.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._lines = list(settings.options.get("replies", ["Breakfast is served from half past six."]))
+        self._grows = int(settings.options.get("grows_mb", 0)) * 1_000_000
+        self._kept: list[bytes] = []
         self._calls = 0
 
     def run(self, inputs: Iterator[Prompt]) -> Generator[Step[str]]:
@@ -56,6 +59,8 @@ class LlmScripted:
             said = sum(words(message.text) for message in prompt.messages)
             reply = self._lines[self._calls % len(self._lines)]
             self._calls += 1
+            if len(self._kept) < 3:
+                self._kept.append(b"\1" * self._grows)
             yield None, StageUsage(input_tokens=said, cached_tokens=0, output_tokens=0)
             if reply.startswith("fail: "):
                 raise EngineFailed(reply.removeprefix("fail: "))

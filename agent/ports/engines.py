@@ -90,6 +90,8 @@ class EngineSettings:
     """The model's files by the names of the catalogue, checked before the engine sees them."""
     threads: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
+    """Cores it keeps to; those that do not exist are passed over, and empty takes any."""
 
 
 Counter: TypeAlias = Callable[[str], int]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.clock import SystemClock
-from agent.engines import host as hosting
+from agent.engines import call as calling
 from agent.engines.host import Hosted, start
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
@@ -100,7 +100,7 @@ def test_a_process_that_can_not_be_made_is_told_and_tried_again(models: Path, mo
 
 
 def test_an_engine_that_hangs_is_killed_by_a_cancel(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosting, "CANCEL_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(calling, "CANCEL_SECONDS_MAX", 0.5)
 
     async def main() -> None:
         host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
