@@ -16,18 +16,23 @@ BE = r"(?:is|are|am|was|were)"
 AUXILIARY = r"(?:do|does|did|can|could|will|would|shall|should|may|might|must)"
 SUBJECT = r"(?:i|you|we|they|he|she|it|there|this|that)"
 
+THE = r"(?:(?:the|my|your|our|this|that|any)\ )?"
+NEEDS_MORE = r"(?:have|get|find|buy|bring|use|make|give|tell|show|put|rent|borrow|send|need|want|sell|take|call)"
+
 ENGLISH = re.compile(
     rf"""
     \b(?:a|an|the|my|your|our|their|every|and|or|but|nor|because|if|unless|until|although|whether|than|um|uh|erm|hmm|very
-        |i'm|we're|you're|they're|i'd|we'd|i'll|we'll|i've|we've)$
+        |i'm|we're|you're|they're|i'd|we'd|i'll|we'll|i've|we've|(?:have|need|want|going)\ to|(?:there|have|need|sell)\ any)$
     | \b(?<!am\ )i$ | \b(?<!are\ )(?:we|they)$
-    | ^(?:(?!\b{ASKING}\b).)*\b(?:of|to|from|with|without|at|about|for|by|into|near|between)$    # "where are you from"
+    | ^(?:(?!\b{ASKING}\b).)*\b(?:of|to|from|with|without|at|about|for|by|into|near|between)$    # but "where are you from"
     | ^{FILLERS}{ASKING}(?:\ \w+){{0,2}}(?<!\ i)(?<!\ you)(?<!\ we)(?<!\ they)(?<!\ he)(?<!\ she)(?<!\ it)
         (?<!\ there)(?<!\ this)(?<!\ that)(?<!\ to)\ (?:{BE}|{AUXILIARY})$                          # "what time is"
-    | ^{FILLERS}(?:{ASKING}(?:\ \w+){{0,2}}\ )?(?:{BE}|{AUXILIARY})\ {SUBJECT}(?<!\ it)(?<!\ this)(?<!\ that)
+    | ^(?!.*\b{ASKING}\b.*\bthere$){FILLERS}(?:{ASKING}(?:\ \w+){{0,2}}\ )?(?:{BE}|{AUXILIARY})\ {SUBJECT}(?<!\ it)(?<!\ this)(?<!\ that)
         (?<!am\ i)(?<!are\ you)(?<!are\ we)(?<!are\ they)$                                          # "where can I"
+    | ^{FILLERS}{BE}\ {THE}(?!(?:it|this|that|i|you|we|they|he|she|ok|okay|right|true)$)\w+$         # "is the pool"
+    | ^{FILLERS}{AUXILIARY}\ {THE}(?!(?:so|it|this|that|please)$)\w+$                               # "can somebody"
+    | ^{FILLERS}(?:(?:where|when|how|why)\ )?{AUXILIARY}\ {THE}\w+\ {NEEDS_MORE}$                   # "do you have"
     | ^{FILLERS}{ASKING}'s$
-    | ^{FILLERS}(?:how|where)\ (?:do|can|could|should)\ (?:i|we)\ (?:find|get|buy|rent|borrow)$
     | ^{FILLERS}(?:i|we)(?:'d|\ would)?\ (?:want|need|like)$ | ^{FILLERS}(?:i\ am|i'm|we\ are|we're)\ looking(?:\ for)?$
     | ^{FILLERS}(?:tell|show|give|bring)\ (?:me|us)$
     | ^(?:excuse\ me\ )?(?:can|could|would)\ you\ (?:please|tell\ me|show\ me|help\ me\ with)$
