@@ -48,7 +48,10 @@ def _words(text: str) -> str:
 
 def _normalised(text: str) -> list[Piece]:
     """Pieces as the normaliser maps them; the space around what it wrote is kept."""
-    said = _normaliser().normalize_with_mapping(text)
+    try:
+        said = _normaliser().normalize_with_mapping(text)
+    except (ValueError, RuntimeError):  # it gives up on some rare characters
+        return apply(text, [(re.compile(r"\d+"), lambda match: apart(match.group(), PLAIN, ""))])
     out: list[Piece] = []
     at = spoken = 0
     for part in said.mappings:

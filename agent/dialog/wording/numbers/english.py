@@ -165,7 +165,10 @@ RULES: tuple[Rule, ...] = tuple(
         (rf"(?<![\w.,:])(?=\d{{1,2}}:|\d{{1,2}}\.\d\d\s?[ap]\.?m){TIME}", _time),
         (rf"(?<![\w.,:]){HALF}", _hour),
         (r"(?<![\w.,/])\d{1,2}/\d{1,2}(?:/\d{2,4})?(?![\d/])", _slashed),
-        (r"(?i)\b((?:rooms?|suites?|flight|extension|ext\.?|code|pin)(?:\snumber)?\s#?)(\d{1,5})([a-z])?\b", _room),
+        (
+            r"(?i)\b((?:(?:rooms?|suites?)(?:\snumber)?|(?:flight|extension|ext\.?|code|pin)(?:\snumber)?(?:\sis)?)\s#?)(\d{1,5})([a-z])?\b",
+            _room,
+        ),
         (r"(?:\+\s?|\(|\b)\d[\d() .\-]{5,}\d\b(?![%,])", lambda match: _phone(match.group())),
         (r"\b([A-Za-z]+)(\d+)\b", _code),
         (rf"{AMOUNT}\s?%", lambda match: f"{_number(match[1], match[2])} percent"),
