@@ -141,7 +141,7 @@ class SoundServer:
         with (self._folder / "log").open("wb") as log:
             return await asyncio.create_subprocess_exec(
                 *("pulseaudio", "-n", "--daemonize=no", "--system=false", "--exit-idle-time=-1", "--use-pid-file=no"),
-                *("--realtime=no", "--high-priority=no", "--disable-shm=yes", "--log-target=stderr"),
+                *("--realtime=yes", "--high-priority=yes", "--disable-shm=yes", "--log-target=stderr"),
                 *(word for module in modules for word in ("-L", module)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
