@@ -2,6 +2,7 @@
 
 ENGINES: dict[str, str] = {
     "asr_moonshine": "agent.engines.asr_moonshine:AsrMoonshine",
+    "asr_vosk": "agent.engines.asr_vosk:AsrVosk",
     "llm_onnx": "agent.engines.llm_onnx:LlmOnnx",
     "tts_piper": "agent.engines.tts_piper:TtsPiper",
     "vad_silero": "agent.engines.vad_silero:VadSilero",

@@ -13,6 +13,8 @@ from agent.shipped import shipped
 
 Role = Literal["asr", "llm", "tts", "vad", "eot", "embed", "vocabulary", "recording"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+FilePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+"""Below the model's own folder, for a library that wants its files laid out."""
 
 
 class File(BaseModel):
@@ -20,7 +22,7 @@ class File(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: FileName
+    name: FilePath
     source: Annotated[str, StringConstraints(pattern=r"^wheel:[A-Za-z0-9._-]+==[A-Za-z0-9.]+:[^:]+$")]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     size: Annotated[int, Field(gt=0)]

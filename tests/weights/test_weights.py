@@ -75,6 +75,24 @@ def test_a_damaged_file_is_not_handed_out_and_is_fetched_again(tmp_path: Path, i
     verify.paths(model(), root)
 
 
+def test_a_file_may_lie_in_a_folder_of_the_model(tmp_path: Path, index: Path) -> None:
+    file = model().file[0].model_copy(update={"name": "graph/phones/a.bin"})
+    laid_out = model(file=[file.model_dump()])
+    root = tmp_path / "models"
+    pull(laid_out, root)
+    assert verify.paths(laid_out, root) == {"graph/phones/a.bin": root / "test-model/graph/phones/a.bin"}
+    (root / "test-model/graph/phones/a.bin").write_bytes(b"")
+    with pytest.raises(BadWeights, match=r"a\.bin has 0 bytes"):
+        verify.paths(laid_out, root)
+
+
+@pytest.mark.parametrize("name", ["../a.bin", "/a.bin", "a//b", "a/", "a/../../b", ".a/b"])
+def test_no_file_lies_outside_of_its_model(name: str) -> None:
+    held = model().file[0].model_dump() | {"name": name}
+    with pytest.raises(ValueError, match="should match pattern"):
+        model(file=[held])
+
+
 def test_a_touched_but_sound_file_is_sound(tmp_path: Path, index: Path) -> None:
     root = tmp_path / "models"
     pull(model(), root)

@@ -1,0 +1,1 @@
+"""The network of Moonshine and its vocabulary, apart from when it is asked."""
