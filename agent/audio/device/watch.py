@@ -32,12 +32,12 @@ START_S = 5.0
 
 DEAD_S = 1.0
 
-ZEROS_S = 10.0
-"""No microphone is silent to the last bit for so long."""
+ZEROS_S = 30.0
+"""No microphone is silent to the last bit for so long, but for those with a gate; they lose half a second of silence by it."""
 
 ZEROS_S_MOST = 600.0
 
-STEADY_S = 30.0
+STEADY_S = 15.0
 """A stream that was fine for so long is healed: its next trouble is a first one."""
 
 RETRY_S_FIRST, RETRY_S_MOST = 0.25, 8.0

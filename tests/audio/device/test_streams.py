@@ -31,7 +31,7 @@ class Room:
         sound = sound or Sound(input="hall", output="voice")
         self.speaker = DeviceSpeaker(sound, system, self.clock, self.said.append, reference=reference)
         self.microphone = DeviceMicrophone(
-            sound, system, self.clock, self.said.append, cleaner=cleaner, before_cleaning=self.speaker.hand_over
+            sound, system, self.clock, self.said.append, cleaner=cleaner, before_cleaning=self.speaker.hand_over, zeros_s=10
         )
         self.frames: list[HeardFrame] = []
 
@@ -134,6 +134,21 @@ def test_no_device_is_no_end_and_one_that_comes_is_found() -> None:
     played(scene)
 
 
+def test_without_a_speaker_speech_runs_off_unheard() -> None:
+    async def scene() -> None:
+        room = Room(hall())
+        sounding = room.speaker.play(speech(3, "to nobody"))
+        began = room.clock.monotonic()
+        async with asyncio.timeout(10):
+            await room.speaker.quiet()
+        assert room.clock.monotonic() - began == pytest.approx(3, abs=0.1)
+        assert (sounding.heard, sounding.began_at) == (0, None)
+        assert "there is no speaker" in room.speaker.health()["why"]
+        await room.speaker.aclose()
+
+    played(scene)
+
+
 def test_a_microphone_that_vanishes_and_returns_under_another_index_is_found_and_the_speaker_finishes_first() -> None:
     async def scene() -> None:
         microphone, speaker = hall(), voice()
@@ -156,6 +171,8 @@ def test_a_microphone_that_vanishes_and_returns_under_another_index_is_found_and
             assert await room.passes(1)
             assert (room.microphone.health()["hearing"], room.microphone.health()["reopened"]) == (True, 1)
             assert (room.speaker.health()["speaking"], room.speaker.health()["gaps"]) == (True, 0)
+            assert len(speaker.opened_at) == 2  # it let go for a moment, when it was idle
+            assert not any("USB voice: is gone" in line for line in room.said)
 
         await heard_in(room, then)
 
