@@ -159,7 +159,7 @@ class TtsPiper:
 def load(settings: EngineSettings) -> Vits | None:
     """The voice in its parts; None where it could not be cut."""
     cut = json.loads(settings.files["split.json"].read_text())["cut"]
-    return Vits(settings.files, settings.threads) if cut else None
+    return Vits(settings.files, settings.threads, arena=bool(settings.options.get("whole", False))) if cut else None
 
 
 def chosen(options: Mapping[str, Any], config: PiperConfig) -> SynthesisConfig:

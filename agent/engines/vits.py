@@ -25,12 +25,14 @@ Tensors = dict[str, Frames]
 class Vits:
     """The three parts. `run` has the face of the uncut voice's session."""
 
-    def __init__(self, files: Mapping[str, Path], threads: int) -> None:
+    def __init__(self, files: Mapping[str, Path], threads: int, *, arena: bool) -> None:
+        """`arena`: the runtime keeps all memory it ever used. Pieces need none: it saves a fifth of the time, which is not waited for,
+        and costs 35 MB. Whole sentences do: it saves a third of theirs."""
         told = json.loads(files["split.json"].read_text())
         self.hop = int(told["hop"])
         self.durations = str(told["durations"])
         options = session_options(threads)
-        options.enable_cpu_mem_arena = False  # it would keep what the longest sentence took: 20 to 40 MB
+        options.enable_cpu_mem_arena = arena
         parts = [onnxruntime.InferenceSession(str(files[f"{part}.onnx"]), options) for part in ("encoder", "flow", "decoder")]
         self._encoder, self.flow, self.decoder = parts
 

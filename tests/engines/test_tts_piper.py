@@ -184,3 +184,20 @@ def test_100_000_characters_come_in_bounded_pieces_and_can_be_stopped(models: Pa
             await host.aclose()
 
     asyncio.run(main())
+
+
+def test_a_cancel_inside_a_sentence_stops_it_and_what_was_made_is_counted(models: Path) -> None:
+    async def main() -> None:
+        host: Any = await start(settings("tts_piper", models), SystemClock())
+        try:
+            call = host.open()
+            await call.send(LONG.replace(".", ",") + LONG.lower())
+            await call.finish()
+            first = await anext(aiter(call))
+            await call.cancel()
+            assert len(first.text) <= call.usage.characters < 1.5 * len(LONG)
+            assert len(first.pcm) // 2 * 1000 // first.rate_hz <= call.usage.audio_out_ms < 8_000
+        finally:
+            await host.aclose()
+
+    asyncio.run(main())
