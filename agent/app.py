@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import fitting
+import orjson
+
+from agent import fitting, minds
 from agent.audio import wav
 from agent.audio.ears import FrameEars
 from agent.clock import Clock
@@ -16,6 +18,8 @@ from agent.dialog.books import Books
 from agent.dialog.exchange.robot import Manner, Robot, Stages
 from agent.dialog.pipeline import Pipeline, Play
 from agent.dialog.telling import told
+from agent.dialog.wording.guard import Guard
+from agent.dialog.wording.numbers import aloud
 from agent.engines.host import Hosted, start
 from agent.errors import BadInput, LedgerFull, VoxmeterError
 from agent.metering import tokens
@@ -27,6 +31,9 @@ from agent.store.ledger.space import MEBIBYTE, Limits
 from agent.store.words import Words
 from agent.values import Prompt, Speech, Stage, Turn
 from agent.weights import catalog
+
+HANDOFF = "event/handoff"
+"""Topic of the event that calls a person, below the device's own."""
 
 OpenLedger = Callable[[Profile, Path, Clock], SqliteLedger]
 
@@ -75,13 +82,18 @@ class App:
             raise LedgerFull("the ledger is full, no new turn is taken", "let the robot sync, or raise [ledger] quota_mb")
         vad: Vad = self.engines["vad"]
         turn = await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)
+        await self.keep(turn)
+        return turn
+
+    async def keep(self, turn: Turn) -> None:
+        """Keeps what was said, where the site wants that, without what is a person's own."""
         if self.words is not None and turn.transcript:
-            keeping = asyncio.ensure_future(asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, turn.transcript, turn.reply))
+            said = (self.manner.redacted(turn.transcript), self.manner.redacted(turn.reply))
+            keeping = asyncio.ensure_future(asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, *said))
             try:
                 await asyncio.shield(keeping)
             finally:
                 await keeping  # whoever stops the robot waits for it: the file must not be closed under it
-        return turn
 
 
 def written(spoken: list[Speech], out: Path | None) -> tuple[str | None, list[str]]:
@@ -96,15 +108,18 @@ def written(spoken: list[Speech], out: Path | None) -> tuple[str | None, list[st
 
 
 @contextlib.asynccontextmanager
-async def opened(profile: Profile, state: Path, models: Path, clock: Clock, open_ledger: OpenLedger | None = None) -> AsyncIterator[App]:
+async def opened(
+    profile: Profile, state: Path, models: Path, clock: Clock, open_ledger: OpenLedger | None = None, *, live: bool = False
+) -> AsyncIterator[App]:
     """Checks names, prices and weights, takes the ledger, starts the engines; closes all of it in the end.
 
-    Raises a VoxmeterError for whatever is wrong with any of them, before anything is heard.
+    `live`: with what only a live conversation needs. Raises a VoxmeterError for whatever is wrong with any of them, before
+    anything is heard.
     """
     known = catalog.read()
     fitting.check_names(profile, known)
     versions = fitting.read_cards(profile)
-    settings = {part: fitting.settings_of(profile, part, known, models) for part in fitting.parts_of(profile)}
+    settings = {part: fitting.settings_of(profile, part, known, models) for part in fitting.parts_of(profile, live=live)}
     counters = fitting.counters_of(profile, versions.versions[-1], known, models)
     fitting.check_room(profile, settings["llm"], counters["llm"])
     async with contextlib.AsyncExitStack() as stack:
@@ -120,7 +135,9 @@ async def opened(profile: Profile, state: Path, models: Path, clock: Clock, open
         if words is not None:
             stack.callback(words.close)
         stages = Stages(engines["asr"], engines["llm"], engines["tts"])
-        robot = Robot(stages, books, _manner(profile, counters, clock), clock)
+        minding = await stack.enter_async_context(minds.minded(profile, state, engines.get("embed"), clock))
+        manner = _manner(profile, counters, minding.guard, clock)
+        robot = Robot(stages, books, manner, clock, minding.mind, call_person=_calling(ledger, profile))
         yield App(profile, robot, Pipeline(robot), Announcer(robot), ledger, words, engines, clock)
 
 
@@ -167,13 +184,29 @@ async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: con
     return {part: task.result() for part, task in tasks.items()}
 
 
-def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], clock: Clock) -> Manner:
-    llm = profile.llm
+def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], guard: Guard, clock: Clock) -> Manner:
+    llm, dialog = profile.llm, profile.dialog
     prompt = Prompt((), llm.max_tokens, llm.temperature, llm.top_p, llm.repetition_penalty, llm.stop, seed=clock.seed())
     return Manner(
-        system_prompt=profile.dialog.system_prompt.strip(),
+        opening=fitting.opening_of(profile),
         prompt=prompt,
         prompt_tokens_max=llm.context_tokens - llm.max_tokens,
         count=counters["llm"].count,
         count_spoken=counters["tts"].count,
+        language=dialog.language,
+        read=lambda text: aloud(text, dialog.language),
+        guard=lambda: guard.stream("spoken"),
+        redacted=lambda text: guard.redact(text, "kept")[0],
+        speculations_max=dialog.speculations_max,
+        history_messages_max=dialog.history_messages_max,
     )
+
+
+def _calling(ledger: SqliteLedger, profile: Profile) -> Callable[[str, str, str], Awaitable[None]]:
+    """Asks for a person: an event that waits in the ledger's outbox. No word of the conversation is in it."""
+
+    async def call_person(reason: str, session_id: str, turn_id: str) -> None:
+        told = {"device": profile.device.id, "reason": reason, "session_id": session_id, "turn_id": turn_id}
+        await ledger.post(HANDOFF, orjson.dumps(told))
+
+    return call_person

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agent import profile as profiles
 from agent.dialog.exchange.context import MESSAGE_TOKENS
+from agent.dialog.wording.phrases import opening
 from agent.engines import ENGINES
 from agent.errors import BadProfile, BadRateCard
 from agent.metering import cards, tokens
@@ -14,7 +15,7 @@ from agent.metering.ratecard import RateCard
 from agent.ports import EngineSettings
 from agent.profile import Engine, Profile
 from agent.shipped import shipped
-from agent.values import STAGES, Stage
+from agent.values import STAGES, Message, Stage
 from agent.weights import verify
 from agent.weights.catalog import Catalog, Model
 
@@ -25,12 +26,28 @@ PARTS = (*STAGES, "vad")
 """Tables of a profile that name an engine."""
 
 OPTIONAL_PARTS = ("eot", "embed")
-"""The same for tables that a profile may leave out."""
+"""The same for tables that a profile may leave out: the end-of-turn model, and what finds FAQ entries by meaning."""
 
 
-def parts_of(profile: Profile) -> tuple[str, ...]:
-    """Tables of this profile that name an engine."""
-    return (*PARTS, *(part for part in OPTIONAL_PARTS if getattr(profile, part) is not None))
+def parts_of(profile: Profile, *, live: bool = True) -> tuple[str, ...]:
+    """Tables of this profile that name an engine. Without a live conversation nobody asks whether a turn is over."""
+    held = (part for part in OPTIONAL_PARTS if getattr(profile, part) is not None)
+    return (*PARTS, *(part for part in held if live or part != "eot"))
+
+
+def opening_of(profile: Profile) -> tuple[Message, ...]:
+    """What the language model is told first. Where a FAQ has the facts it makes small talk, and is shown how."""
+    system = profile.dialog.system_prompt.strip()
+    if not profile.dialog.faq:
+        return (Message("system", system),)
+    shown = opening(profile.dialog.language)
+    return (Message("system", system), *shown[1:]) if system else shown
+
+
+def faq_path(profile: Profile) -> Path:
+    """The site's FAQ: a path, or the name of a shipped one."""
+    name = profile.dialog.faq
+    return Path(name) if "/" in name or name.endswith(".toml") else shipped("device_profiles") / "faq" / f"{name}.toml"
 
 
 def check_names(profile: Profile, known: Catalog) -> None:
@@ -66,7 +83,7 @@ def settings_of(profile: Profile, part: str, known: Catalog, models: Path) -> En
     chosen: Engine = getattr(profile, part)
     options = dict(chosen.options)
     if part == "llm":
-        options["system_prompt"] = profile.dialog.system_prompt.strip()
+        options["opening"] = [(message.role, message.text) for message in opening_of(profile)]
     files = {} if is_scripted(chosen) else verify.paths(known.find(chosen.model), models)
     return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options, chosen.cores)
 
@@ -98,8 +115,8 @@ def check_room(profile: Profile, settings: EngineSettings, counted: tokens.Token
         held = json.loads(settings.files["generation.json"].read_text())["context"]
         if llm.context_tokens > held:
             raise BadProfile(f"[llm] context_tokens is {llm.context_tokens} and {llm.model} has {held}", f"set it to {held} or less")
-    instructions = counted.count(profile.dialog.system_prompt.strip())
-    room = llm.context_tokens - llm.max_tokens - instructions - 2 * MESSAGE_TOKENS
+    instructions = sum(counted.count(message.text) + MESSAGE_TOKENS for message in opening_of(profile))
+    room = llm.context_tokens - llm.max_tokens - instructions - MESSAGE_TOKENS
     if room < QUESTION_TOKENS_MIN:
         raise BadProfile(
             f"the system prompt is {instructions} tokens and leaves {room} of {llm.context_tokens} for a question",

@@ -119,16 +119,18 @@ class Sound(_Part):
 class Dialog(_Part):
     """What the robot knows and how it behaves."""
 
-    system_prompt: Annotated[str, Field(max_length=20_000)]
+    system_prompt: Annotated[str, Field(max_length=20_000)] = ""
+    """Instructions of the language model. With a FAQ it only makes small talk, and may be left to the shipped ones."""
     apology: Annotated[str, Field(min_length=1, max_length=500)] = "I am sorry, I can't answer just now. Please ask my colleagues."
     """Said when there is no room left for the records of a turn."""
     language: Literal["en", "zh", "id"] = "en"
     """What customers speak; decides the word lists, and how numbers are read aloud."""
     faq: str = ""
-    """Path of the site's FAQ; with one, facts come from it alone, word for word. Empty: the language model answers by itself."""
+    """The site's FAQ, a path or the name of a shipped one; with it facts come from there alone, word for word. Empty: the language
+    model answers by itself."""
     session_silence_s: Annotated[int, Field(ge=5, le=3600)] = 45
     """A conversation ends after this much silence."""
-    history_messages_max: Annotated[int, Field(ge=0, le=100)] = 12
+    history_messages_max: Annotated[int, Field(ge=0, le=100)] = 6
     """Messages of a conversation that the language model is shown, as far as they fit."""
     speculations_max: Annotated[int, Field(ge=0, le=10)] = 2
     """Answers begun before the turn is surely over, per turn."""
@@ -186,7 +188,8 @@ class Profile(BaseSettings):
     embed: Engine | None = None
     """Finds FAQ entries by meaning; without it by words alone."""
     hearing: Hearing = Hearing()
-    sound: Sound = Sound()
+    sound: Sound | None = None
+    """With this table the service listens and speaks; `talk` does in any case."""
     dialog: Dialog
     ledger: Ledger = Ledger()
     words: Words = Words()

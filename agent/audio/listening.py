@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,9 @@ RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.1, 5.0
 
 SILENCE_DBFS = -100.0
 
+NO_PARTIALS, NO_VERDICTS = 1, 2
+"""From which `sparing` on."""
+
 
 class Listening:
     """One microphone's events. `events` may be iterated once."""
@@ -57,6 +61,8 @@ class Listening:
         """Of either engine, so far."""
         self.frames = 0
         """Heard so far."""
+        self.sparing = 0
+        """What is left undone; see the port Listener."""
         self._microphone, self._vad, self._eot = microphone, vad, eot
         self._clock, self._gate, self._told = clock, gate, told
         self._endpointer = Endpointer(hearing)
@@ -99,9 +105,9 @@ class Listening:
     def robot_speaks(self, speaks: bool) -> None:
         self._endpointer.robot_speaks = speaks
 
-    def hint(self, *, unfinished: bool, until_ms: int | None = None) -> None:
-        """Whether the transcript so far, of `until_ms` of this utterance's sound, ends in the middle of a sentence."""
-        self._emit(self._endpointer.hint(unfinished=unfinished, until_ms=until_ms))
+    def hint(self, *, unfinished: bool, complete: bool = False, until_ms: int | None = None) -> None:
+        """Whether the transcript so far, of `until_ms` of this utterance's sound, ends in the middle of a sentence, or is surely all."""
+        self._emit(self._endpointer.hint(unfinished=unfinished, complete=complete, until_ms=until_ms))
 
     def press(self) -> None:
         """The key of push to talk goes down."""
@@ -181,6 +187,7 @@ class Listening:
                     self._utterance.extend(chunk.pcm for chunk in chunks)
                 case Chunk(chunk):
                     self._utterance.append(chunk.pcm)
+                    event = Chunk(replace(chunk, partial=False)) if self.sparing >= NO_PARTIALS else event  # noqa: PLW2901  the same sound
                 case Lull(chunk):
                     self._utterance.append(chunk.pcm)
                     self._ask()
@@ -189,7 +196,7 @@ class Listening:
             self._events.put_nowait(event)
 
     def _ask(self) -> None:
-        if self._eot is not None:
+        if self._eot is not None and self.sparing < NO_VERDICTS:
             self._asking = asyncio.create_task(self._verdict(self._eot, b"".join(self._utterance)))
             self._verdicts.add(self._asking)
             self._asking.add_done_callback(self._verdicts.discard)

@@ -22,6 +22,7 @@ from agent.dialog.wording.sentences import Sentences
 from agent.engines.asr_moonshine import AsrMoonshine
 from agent.engines.llm_onnx import LlmOnnx
 from agent.errors import BadInput
+from agent.fitting import opening_of
 from agent.ports import EngineSettings
 from agent.sim.guests import QUESTIONS, hotel_guests
 from agent.values import AudioChunk, Message, Speech
@@ -76,7 +77,7 @@ class _Bare:
 
         def settings(part: str) -> EngineSettings:
             chosen = getattr(profile, part)
-            options = {"system_prompt": profile.dialog.system_prompt.strip()} if part == "llm" else {}
+            options = {"opening": [(message.role, message.text) for message in opening_of(profile)]} if part == "llm" else {}
             files = verify.paths(known.find(chosen.model), models)
             return EngineSettings(chosen.engine, chosen.model, files, chosen.threads, options)
 
@@ -99,7 +100,7 @@ class _Bare:
 
     def _first_clause(self, words: str) -> str:
         profile = self._app.profile
-        messages = (Message("system", profile.dialog.system_prompt.strip()), Message("user", words))
+        messages = (*opening_of(profile), Message("user", words))
         sentences = Sentences()
         for delta, _ in self.llm.run(iter([replace(self._app.manner.prompt, messages=messages)])):
             for clause in sentences.add(delta or ""):

@@ -39,9 +39,9 @@ class LlmOnnx:
         self._tokenizer = Tokenizer.from_file(str(settings.files["tokenizer.json"]))
         session = onnxruntime.InferenceSession(str(settings.files["model.onnx"]), session_options(settings.threads))
         self._run = _CachedRun(session, generation)
-        system = settings.options.get("system_prompt", "")
-        if system:
-            self._check_room(opening := self._encode(render((Message("system", system),), open_reply=False)), "the system prompt")
+        told = tuple(Message(role, text) for role, text in settings.options.get("opening", ()))
+        if told:
+            self._check_room(opening := self._encode(render(told, open_reply=False)), "the system prompt")
             for _ in self._run.prefill(opening):
                 pass
 
@@ -52,8 +52,12 @@ class LlmOnnx:
 
     def next_tokens(self, ids: list[int]) -> list[int]:
         """The likeliest token after each of these, for comparison with other runs of the same weights."""
-        self._run.forget()
+        self.forget()
         return [int(self._run.step(token).argmax()) for token in ids]
+
+    def forget(self) -> None:
+        """Empties the cache, as if nothing had been read yet."""
+        self._run.forget()
 
     def _reply(self, prompt: Prompt) -> Generator[Step[str]]:
         ids = self._encode(render(prompt.messages, open_reply=True))

@@ -27,17 +27,27 @@ def words(text: str) -> int:
 
 
 class AsrScripted:
-    """Gives the transcripts of option `transcripts`, one per call and round again, whatever it hears."""
+    """Gives the transcripts of option `transcripts`, one per call and round again, whatever it hears.
+
+    A partial one has a word for each `ms_per_word` of sound; all of them where that is 0, as it is without the option.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._lines = list(settings.options.get("transcripts", ["what time is breakfast"]))
+        self._ms_per_word = int(settings.options.get("ms_per_word", 0))
         self._calls = 0
 
     def run(self, inputs: Iterator[AudioChunk]) -> Generator[Step[Transcript]]:
         yield None, StageUsage(output_tokens=0, audio_in_ms=0)
-        heard_ms = sum(FRAME_MS for _ in inputs)
-        text = self._lines[self._calls % len(self._lines)] if heard_ms else ""
+        heard_ms = 0
+        text = self._lines[self._calls % len(self._lines)]
         self._calls += 1
+        for chunk in inputs:
+            heard_ms += FRAME_MS
+            if chunk.partial:
+                so_far = " ".join(text.split()[: heard_ms // self._ms_per_word]) if self._ms_per_word else text
+                yield Transcript(so_far, final=False, until_ms=heard_ms), StageUsage(output_tokens=0, audio_in_ms=heard_ms)
+        text = text if heard_ms else ""
         yield Transcript(text), StageUsage(output_tokens=words(text), audio_in_ms=heard_ms)
 
 

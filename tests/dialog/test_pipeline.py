@@ -27,7 +27,7 @@ from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
-from agent.values import Prompt, Speech, Turn
+from agent.values import Message, Prompt, Speech, Turn
 from tests.conftest import tone
 from tests.engines.helpers import chunks
 from tests.metering.test_rating import card
@@ -47,7 +47,7 @@ class Robot:
         self.spoken: list[Speech] = []
         names = {"asr": "w@1", "llm": "w@1", "tts": "w@1"}
         self.books = Books(ledger, Cards.of([card()]), "UTC", names, clock)  # type: ignore[arg-type]
-        manner = Manner("be kind", Prompt((), max_tokens), 500, words, words)
+        manner = Manner((Message("system", "be kind"),), Prompt((), max_tokens), 500, words, words)
         self._pipeline = Pipeline(Means(Stages(engines["asr"], engines["llm"], engines["tts"]), self.books, manner, clock))
         self._clock = clock
 

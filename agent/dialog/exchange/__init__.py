@@ -150,6 +150,7 @@ class Exchange:
         answer, making = self.answer, self._making
         assert answer is not None
         assert making is not None
+        answer.confirm()
         if not self._held:
             answer.gate.open()
         await making

@@ -43,7 +43,9 @@ class Answer:
         self._calls = calls
         self._session = session
         self._llm: RunningStage[Prompt, str] | None = None
-        self._ready_made = False
+        self._ready_made = self._confirmed = False
+        self._thought: Outcome | None = None
+        """How the thinking ended; on the books only when the answer is the one."""
         manner = robot.manner
         self._voice = Voice(
             robot.stages.tts,
@@ -65,6 +67,15 @@ class Answer:
         elif isinstance(plan, Think):
             await self._think(plan)
         await self._voice.finish(keep=self._ready_made)
+
+    def confirm(self) -> None:
+        """The turn is over, and this is its answer: from now on it can be interrupted, not superseded."""
+        self._confirmed = True
+        self._settle_thought()
+
+    def _settle_thought(self) -> None:
+        if self._confirmed and self._thought is not None and self._llm is not None:
+            self._calls.end(self._llm, self._thought)
 
     async def play(self, speaker: Speaker) -> None:
         """Returns when all of it has sounded, or the loudspeaker was stopped."""
@@ -121,7 +132,9 @@ class Answer:
         except EngineFailed as failure:
             self._calls.end(llm, "failed", str(failure))
         await llm.call.cancel()  # afterwards its usage is final; what has ended does not mind
-        self._calls.end(llm, "interrupted" if self._voice.mute else "completed")
+        llm.made()
+        self._thought = "interrupted" if self._voice.mute else "completed"
+        self._settle_thought()
         if plan.instead and not said:
             self.reply = plan.instead
             await self._say_kept(plan.instead)
@@ -145,6 +158,7 @@ class Answer:
 
     def _prompt(self) -> Prompt:
         manner = self._robot.manner
-        messages, note = fit(manner.system_prompt, self._session.history, self.question, manner.prompt_tokens_max, manner.count)
+        words = manner.redacted(self.question)
+        messages, note = fit(manner.opening, self._session.history, words, manner.prompt_tokens_max, manner.count)
         self.notes = (note,) if note else ()
         return replace(manner.prompt, messages=messages)

@@ -9,12 +9,12 @@ MESSAGE_TOKENS = 8
 """What the template puts around each message, rounded up."""
 
 
-def fit(system_prompt: str, history: Sequence[Message], words: str, room: int, count: Counter) -> tuple[tuple[Message, ...], str]:
+def fit(opening: Sequence[Message], history: Sequence[Message], words: str, room: int, count: Counter) -> tuple[tuple[Message, ...], str]:
     """Messages of at most `room` tokens by `count`, and a note if the customer's own words had to be cut.
 
     Old exchanges go first, oldest first. Words that alone are too long keep their end: a question comes last.
     """
-    left = room - count(system_prompt) - 2 * MESSAGE_TOKENS
+    left = room - sum(count(message.text) + MESSAGE_TOKENS for message in opening) - MESSAGE_TOKENS
     asked, note = _tail(words, left, count)
     left -= count(asked)
     kept: list[Message] = []
@@ -25,7 +25,7 @@ def fit(system_prompt: str, history: Sequence[Message], words: str, room: int, c
         kept.insert(0, message)
     while kept and kept[0].role == "assistant":  # an answer without its question misleads
         kept.pop(0)
-    return (Message("system", system_prompt), *kept, Message("user", asked)), note
+    return (*opening, *kept, Message("user", asked)), note
 
 
 def _tail(words: str, room: int, count: Counter) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from agent.dialog.wording.guard import GuardedText
 from agent.dialog.wording.lists import Language
 from agent.dialog.wording.numbers import Aloud
 from agent.ports import Asr, Counter, Llm, Tts
-from agent.values import Prompt
+from agent.values import Message, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ async def nobody(reason: str, session_id: str, turn_id: str) -> None:
 class Manner:
     """How the robot answers."""
 
-    system_prompt: str
+    opening: tuple[Message, ...]
+    """What the language model is told first: instructions, and exchanges to take after."""
     prompt: Prompt
     """A prompt without messages: the limits and the sampling of a reply."""
     prompt_tokens_max: int
@@ -55,7 +56,9 @@ class Manner:
     read: Callable[[str], Aloud] = as_written
     """How text is read aloud."""
     guard: Callable[[], GuardedText] | None = None
-    """Makes what keeps words from being spoken, sent or kept; None lets all through."""
+    """Makes what keeps words of the model from being spoken; None lets all through."""
+    redacted: Callable[[str], str] = str
+    """Takes out of a customer's words what must not be sent or kept."""
     speculations_max: int = 0
     """Answers begun before the turn is surely over, per turn."""
     history_messages_max: int = 0

@@ -180,7 +180,9 @@ class Conversation:
     def _remember(self, running: Running) -> None:
         """Puts into the conversation what was asked, and what was heard of the answer."""
         answer = running.exchange.answer
-        self.session.add(running.exchange.question, answer.heard() if answer else "", self._robot.manner.history_messages_max)
+        manner = self._robot.manner
+        question = manner.redacted(running.exchange.question)
+        self.session.add(question, answer.heard() if answer else "", manner.history_messages_max)
         plan = answer.plan if answer else None
         self.session.offered = isinstance(plan, Verbatim) and plan.about in OFFERS
         if isinstance(plan, Verbatim):

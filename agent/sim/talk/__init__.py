@@ -1,0 +1,134 @@
+"""A conversation in simulated time: scripted sound and engines, and the real driver, listener, loudspeaker and books."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.audio.files import FileMicrophone, FileSpeaker
+from agent.audio.listening import Listening
+from agent.dialog.announce import Announcer
+from agent.dialog.books import Books
+from agent.dialog.exchange.plan import Mind, OpenMind
+from agent.dialog.exchange.robot import Manner, Robot, Stages
+from agent.dialog.live import Conversation, Watching
+from agent.dialog.session import Session
+from agent.engines.scripted import words
+from agent.metering.cards import Cards
+from agent.ports import EngineSettings
+from agent.profile import Hearing
+from agent.sim.talk.paced import PacedEngine
+from agent.sim.world.inline import InlineWriter
+from agent.sim.world.loop import RobotClock, run
+from agent.store.ledger import SqliteLedger
+from agent.store.ledger.chain import Identity
+from agent.values import FRAME_SAMPLES, RATE_HZ, Message, Prompt, Turn
+
+STEPS_S = {"asr": 0.06, "llm": 0.012, "tts": 0.1, "vad": 0.0, "eot": 0.1}
+"""What a step takes: a transcript, a token, a sentence, a verdict; about as measured with the real models on one core."""
+
+ROBOT = Identity("demo", "sim-1", "hotel")
+
+
+def sound(*parts: tuple[float, bool]) -> list[bytes]:
+    """Frames of `(seconds, loud)` after each other."""
+    frames: list[bytes] = []
+    for seconds, loud in parts:
+        count = round(seconds * RATE_HZ / FRAME_SAMPLES)
+        tone = (np.sin(np.arange(count * FRAME_SAMPLES) * (2 * np.pi * 220 / RATE_HZ)) * (8000 if loud else 0)).astype("<i2").tobytes()
+        frames += [tone[at : at + FRAME_SAMPLES * 2] for at in range(0, len(tone), FRAME_SAMPLES * 2)]
+    return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is said to a robot, and how its engines behave."""
+
+    frames: Iterable[bytes]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of the scripted engines, by stage."""
+    steps_s: Mapping[str, float] = field(default_factory=dict)
+    """In place of STEPS_S."""
+    hearing: Hearing = field(default_factory=Hearing)
+    mind: Mind = field(default_factory=OpenMind)
+    speculations_max: int = 2
+    silence_s: float = 45
+    silence_after_s: float = 8.0
+    """Quiet after the last frame, for the answer to end in."""
+    stop_at_s: float | None = None
+    """The robot is stopped then."""
+
+
+@dataclass(slots=True)
+class Played:
+    """What came of it."""
+
+    turns: list[Turn] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    """Lines for whoever watches."""
+    sessions: list[Session] = field(default_factory=list)
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+    """For a person: why, session, turn."""
+
+
+def play(scene: Scene, folder: Path, cards: Cards, seed: int = 1) -> Played:
+    """Plays a scene to its end; the books are in `folder`, the sound of the robot in `folder/out.wav`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return run(_play(scene, folder, cards, seed))
+
+
+async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
+    clock, played = RobotClock(seed), Played()
+    engines = {part: _engine(part, scene, clock) for part in STEPS_S}
+    ledger = SqliteLedger(folder, ROBOT, clock, writer=InlineWriter)
+    stages = Stages(engines["asr"], engines["llm"], engines["tts"])
+    manner = Manner(
+        (Message("system", "be kind"),), Prompt((), 40), 500, words, words, speculations_max=scene.speculations_max, history_messages_max=6
+    )
+    books = Books(ledger, cards, "UTC", {"asr": "w@1", "llm": "w@1", "tts": "w@1"}, clock)
+
+    async def call_person(why: str, session: str, turn: str) -> None:
+        played.calls.append((why, session, turn))
+
+    robot = Robot(stages, books, manner, clock, scene.mind, call_person=call_person)
+    speaker = FileSpeaker(folder / "out.wav", clock)
+    listening = Listening(
+        FileMicrophone(scene.frames, clock, scene.silence_after_s),
+        engines["vad"],
+        engines["eot"],
+        scene.hearing,
+        clock,
+        told=played.said.append,
+    )
+
+    async def refused(session: Session) -> None:
+        await Announcer(robot).say("I can't answer now.", speaker.play, session.session_id)
+
+    talk = Conversation(robot, listening, speaker, Watching(refused, played.turns.append, played.said.append), silence_s=scene.silence_s)
+    try:
+        await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)
+        played.sessions.append(talk.session)
+    finally:
+        await speaker.aclose()
+        await ledger.aclose()
+    return played
+
+
+async def _until(talking: "asyncio.Future[None]", seconds: float | None, clock: RobotClock) -> None:
+    """To its end, or stopped before."""
+    if seconds is None:
+        await talking
+        return
+    await clock.sleep(seconds)
+    talking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await talking
+
+
+def _engine(part: str, scene: Scene, clock: RobotClock) -> PacedEngine:
+    settings = EngineSettings(f"{part}_scripted", "script", options=scene.options.get(part, {}))
+    return PacedEngine(settings, clock, scene.steps_s.get(part, STEPS_S[part]))

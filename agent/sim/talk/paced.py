@@ -77,7 +77,7 @@ class PacedCall:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         try:
-            while (told := self._step()) is not ENDED and not self._stopped:
+            while not self._stopped and (told := self._step()) is not ENDED:
                 if told is WANTS:
                     self._news.clear()
                     if not self._given and not self._finished:
@@ -112,11 +112,13 @@ class PacedCall:
         try:
             for step in self._worker.run(self._inputs()):
                 self._tell(step)
-            self._tell(ENDED)
+            self._last(ENDED)
         except EngineFailed as failure:
-            self._tell(failure)
+            self._last(failure)
         except _Cancelled:
             pass
+        except Exception as error:  # noqa: BLE001  as in a child: a broken call must not end the engine
+            self._last(EngineFailed(f"{type(error).__name__}: {error}"))
 
     def _tell(self, told: Any) -> None:
         self._told = told
@@ -124,6 +126,10 @@ class PacedCall:
         self._go.acquire()
         if self._stopped:
             raise _Cancelled
+
+    def _last(self, told: Any) -> None:
+        self._told = told
+        self._done.release()
 
     def _inputs(self) -> Iterator[Any]:
         while True:

@@ -1,0 +1,117 @@
+"""Composes a live conversation out of a robot: microphone and loudspeaker, or files in their place, listener, and who leads it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.app import App
+from agent.audio.device.capture import DeviceMicrophone
+from agent.audio.device.library import PortAudio
+from agent.audio.device.playback import DeviceSpeaker
+from agent.audio.device.system import SoundSystem
+from agent.audio.echo.canceller import Echo
+from agent.audio.files import FileMicrophone, FileSpeaker
+from agent.audio.listening import Listening
+from agent.dialog.live import Conversation, Watching
+from agent.dialog.session import Session
+from agent.ports import Microphone, Speaker
+from agent.profile import Sound
+from agent.values import Turn
+
+QUIET_AFTER_S = 20.0
+"""Silence after a file that is played to a robot: the longest answer ends within it."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hall:
+    """What stands around a robot."""
+
+    microphone: Microphone
+    speaker: Speaker
+    gate: Callable[[bytes], bool] | None = None
+    """Says of what is heard while the robot speaks whether it is the robot itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A conversation that can be run and watched."""
+
+    conversation: Conversation
+    listening: Listening
+    hall: Hall
+    turns: list[Turn] = field(default_factory=list)
+    """Those that have ended, oldest first; whoever watches for long takes them out."""
+
+    def health(self) -> dict[str, Any]:
+        """`{microphone, speaker, floor, level, lag_ms, sparing}`."""
+        ears = self.listening
+        return {
+            "microphone": dict(self.hall.microphone.health()),
+            "speaker": dict(self.hall.speaker.health()),
+            "floor": self.conversation.floor,
+            "level": round(ears.level, 1),
+            "lag_ms": ears.lag_ms,
+            "sparing": ears.sparing,
+        }
+
+
+@contextlib.asynccontextmanager
+async def in_hall(app: App, say: Say) -> AsyncIterator[Hall]:
+    """Microphone and loudspeaker as the profile names them. Raises MissingPart without a sound library."""
+    sound = app.profile.sound or Sound()
+    system = SoundSystem(PortAudio(), app.clock)
+    cleaned = sound.echo_cancellation or sound.noise_suppression or sound.gain_control
+    echo = Echo(sound) if cleaned else None
+    speaker = DeviceSpeaker(sound, system, app.clock, say, reference=echo)
+    microphone = DeviceMicrophone(sound, system, app.clock, say, cleaner=echo, before_cleaning=speaker.hand_over)
+    speaker.start()
+    try:
+        yield Hall(microphone, speaker, None if echo is None or not sound.echo_cancellation else lambda _: not echo.guest)
+    finally:
+        await speaker.aclose()
+        await microphone.aclose()
+
+
+@contextlib.asynccontextmanager
+async def in_files(app: App, frames: Iterable[bytes], out: Path) -> AsyncIterator[Hall]:
+    """A recording in place of the hall, in real time; what the robot says is laid beside it in `out`. Raises BadInput."""
+    sound = app.profile.sound or Sound()
+    speaker = FileSpeaker(out, app.clock, sound.duck_db)
+    try:
+        yield Hall(FileMicrophone(frames, app.clock, QUIET_AFTER_S), speaker)
+    finally:
+        await speaker.aclose()
+
+
+@contextlib.asynccontextmanager
+async def conversing(app: App, hall: Hall, say: Say, told: Callable[[Turn], None] = lambda _: None) -> AsyncIterator[Live]:
+    """A conversation in a hall; `told` takes each turn when it has ended. At the end what was said is kept, where it is to be."""
+    keeping: set[asyncio.Task[None]] = set()
+    turns: list[Turn] = []
+
+    def ended(turn: Turn) -> None:
+        turns.append(turn)
+        told(turn)
+        task = asyncio.create_task(app.keep(turn))
+        keeping.add(task)
+        task.add_done_callback(keeping.discard)
+
+    async def refused(session: Session) -> None:
+        say("a turn was refused: there is no room for its records")
+        await app.announcer.say(app.profile.dialog.apology, hall.speaker.play, session.session_id)
+
+    listening = Listening(
+        hall.microphone, app.engines["vad"], app.engines.get("eot"), app.profile.hearing, app.clock, gate=hall.gate, told=say
+    )
+    silence_s = app.profile.dialog.session_silence_s
+    conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, say), silence_s=silence_s)
+    try:
+        yield Live(conversation, listening, hall, turns)
+    finally:
+        while keeping:
+            await asyncio.gather(*keeping, return_exceptions=True)

@@ -1,0 +1,111 @@
+"""A conversation on the real driver, listener and books, in simulated time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.clock import SystemClock
+from agent.profile import Hearing
+from agent.sim.talk import Scene, sound
+from agent.sim.talk.campaign import scene
+from tests.dialog.live.helpers import LONG, endings, played, usage
+
+SEED = SystemClock().seed()
+
+HEARING = Hearing(lull_ms=64, whole_ms=200, window_ms=600, open_ms=1500, barge_in_ms=192)
+
+Options = dict[str, dict[str, Any]]
+
+QUESTION = ((0.5, False), (1.5, True))
+
+
+def test_an_answer_begun_in_the_lull_sounds_when_the_turn_is_over(tmp_path: Path) -> None:
+    told = played(tmp_path, Scene(sound(*QUESTION), hearing=HEARING))
+    (turn,) = told.turns
+    assert (turn.transcript, turn.reply) == ("what time is breakfast", "Breakfast is served from half past six.")
+    assert endings(tmp_path) == [("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    assert turn.speech_end_to_first_audio_ms is not None
+    assert turn.speech_end_to_first_audio_ms < 500
+
+
+def test_a_customer_who_goes_on_supersedes_it_and_is_answered_once(tmp_path: Path) -> None:
+    frames = sound((0.5, False), (1.0, True), (0.7, False), (1.0, True))
+    options: Options = {
+        "asr": {"transcripts": ["what time is breakfast on sunday"], "ms_per_word": 400},
+        "eot": {"probabilities": [0.1, 0.9]},
+    }
+    told = played(tmp_path, Scene(frames, options, hearing=HEARING))
+    (turn,) = told.turns
+    assert turn.transcript == "what time is breakfast on sunday"
+    assert sorted(endings(tmp_path)) == sorted(
+        [("llm", "superseded"), ("tts", "superseded"), ("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    )
+    assert {one["attempt"] for one in usage(tmp_path) if one["outcome"] == "superseded"} == {1}
+    assert {one["amount"] for one in usage(tmp_path) if one["outcome"] == "superseded"} == {"0.00"}
+
+
+def test_speculation_is_capped(tmp_path: Path) -> None:
+    frames = sound((0.5, False), *[(0.6, True), (0.5, False)] * 5, (0.6, True))
+    options: Options = {"asr": {"transcripts": ["a b c d e f g h i j k"], "ms_per_word": 300}, "eot": {"probabilities": [0.1] * 5 + [0.9]}}
+    played(tmp_path, Scene(frames, options, hearing=HEARING, speculations_max=2))
+    assert endings(tmp_path).count(("llm", "superseded")) == 2
+    assert endings(tmp_path).count(("llm", "completed")) == 1
+
+
+def test_an_interruption_stops_the_voice_and_the_conversation_keeps_what_was_heard(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (3.0, False), (1.5, True))
+    options: Options = {"asr": {"transcripts": ["what time is breakfast", "and where is it"]}, "llm": {"replies": [LONG, "In the garden."]}}
+    told = played(tmp_path, Scene(frames, options, hearing=HEARING))
+    first, second = told.turns
+    assert (first.reply.strip(), second.reply) == (LONG.strip(), "In the garden.")
+    assert ("tts", "interrupted") in endings(tmp_path)
+    (cut,) = [one for one in usage(tmp_path) if one["outcome"] == "interrupted"]
+    assert 0 < cut["characters_heard"] < cut["characters"]
+    (session,) = told.sessions
+    assert [message.text for message in session.history[::2]] == ["what time is breakfast", "and where is it"]
+    assert LONG.startswith(session.history[1].text)
+    assert abs(len(session.history[1].text) - cut["characters_heard"]) <= 2  # and the spaces between what was said piece by piece
+
+
+def test_a_cough_lowers_the_voice_and_nothing_is_lost(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (3.0, False), (0.1, True))
+    told = played(tmp_path, Scene(frames, {"llm": {"replies": [LONG]}}, hearing=HEARING, silence_after_s=20))
+    assert endings(tmp_path) == [("asr", "completed"), ("llm", "completed"), ("tts", "completed")]
+    assert usage(tmp_path)[-1]["characters_heard"] == usage(tmp_path)[-1]["characters"]
+    assert len(told.turns) == 1
+
+
+@pytest.mark.parametrize("noise", ["uh-huh", "", "okay"])
+def test_who_only_says_that_he_listens_interrupts_nobody(tmp_path: Path, noise: str) -> None:
+    frames = sound(*QUESTION, (3.0, False), (0.6, True))
+    options: Options = {"asr": {"transcripts": ["what time is breakfast", noise]}, "llm": {"replies": [LONG]}}
+    played(tmp_path, Scene(frames, options, hearing=HEARING, silence_after_s=20))
+    assert endings(tmp_path).count(("tts", "completed")) == 1
+    (voice,) = [one for one in usage(tmp_path) if one["stage"] == "tts"]
+    assert voice["characters_heard"] == voice["characters"]
+
+
+def test_a_session_ends_in_silence_and_the_next_customer_begins_another(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (20.0, False), (1.5, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=5, silence_after_s=4))
+    first, second = told.turns
+    assert first.session_id != second.session_id
+    assert len(told.sessions[0].history) == 2
+
+
+def test_a_monologue_is_answered_after_the_longest_utterance(tmp_path: Path) -> None:
+    told = played(tmp_path, Scene(sound((0.5, False), (20.0, True)), hearing=HEARING.model_copy(update={"utterance_ms_max": 8000})))
+    assert told.turns[0].reply
+    assert max(one.usage.audio_in_ms or 0 for turn in told.turns for one in turn.stages) <= 8_100
+
+
+@pytest.mark.parametrize("stop_at_s", [0.9, 1.95, 2.2, 2.6, 3.4, 6.0])
+def test_a_robot_that_is_stopped_has_settled(tmp_path: Path, stop_at_s: float) -> None:
+    played(tmp_path, Scene(sound(*QUESTION), {"llm": {"replies": [LONG]}}, hearing=HEARING, stop_at_s=stop_at_s))
+    assert endings(tmp_path)
+
+
+@pytest.mark.parametrize("seed", [SEED + number for number in range(6)])  # its name tells the seed
+def test_wherever_a_conversation_is_interrupted_stage_records_are_turns_are_sessions(tmp_path: Path, seed: int) -> None:
+    played(tmp_path, scene(seed), seed)
