@@ -80,13 +80,13 @@ class Hearing(_Part):
     """Sound kept from before the speech was noticed."""
     lull_ms: Annotated[int, Field(ge=32, le=1000)] = 64
     """Silence after which the turn may be over: the recogniser is asked, and the end-of-turn model."""
-    whole_ms: Annotated[int, Field(ge=64, le=3000)] = 200
+    whole_ms: Annotated[int, Field(ge=64, le=3000)] = 288
     """Silence that ends a turn whose sentence is complete."""
-    window_ms: Annotated[int, Field(ge=64, le=3000)] = 600
+    window_ms: Annotated[int, Field(ge=64, le=3000)] = 992
     """Silence that ends a turn while nobody knows whether the sentence is complete."""
-    open_ms: Annotated[int, Field(ge=64, le=5000)] = 1500
+    open_ms: Annotated[int, Field(ge=64, le=5000)] = 1200
     """Silence that ends a turn whose sentence is not complete."""
-    whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.983
     """Probability from which the end-of-turn model's word counts as complete."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""

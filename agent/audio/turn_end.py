@@ -11,8 +11,9 @@ plosive inside a word does not undo it and a click does not make it. While the r
 A lull is short, for others begin their work in it: the recogniser, the end-of-turn model, the answer. So `Lull` comes early and is
 cheap to take back: what follows it is held back, and given after `Resumed` if the customer goes on. How long the quiet must last
 for `Ended` depends on what is known by then: `window_ms` while nobody has spoken, `whole_ms` after the model's word that this was a
-complete sentence, more the less likely that is, up to `open_ms`, which also stands where the words so far can't be all. Knowledge
-that comes after its own window has passed ends the turn at once. A click in a lull does not begin the count anew.
+complete sentence, more the less likely that is, up to `open_ms`. Words know better than sound: where they can't be all, `open_ms`
+stands whatever the model says, and where somebody vouches for them, `whole_ms`. Knowledge that comes after its own window has passed
+ends the turn at once. A click in a lull does not begin the count anew.
 
 Push to talk is the same machine, deaf unless the key is held, and never sure of an end before it is let go.
 """
@@ -51,7 +52,7 @@ class Endpointer:
         self._given = 0  # chunks of this utterance
         self._asked = 0  # of them, when a partial transcript was last asked for
         self._verdict: float | None = None
-        self._unfinished: bool | None = None
+        self._unfinished = self._complete = False
 
     @property
     def speaking(self) -> bool:
@@ -85,11 +86,12 @@ class Endpointer:
         self._verdict = probability
         return self._end_of_window()
 
-    def hint(self, *, unfinished: bool, until_ms: int | None = None) -> list[SpeechEvent]:
-        """Whether the words so far end in the middle of a sentence; of a transcript that covers less than was given, nothing follows."""
+    def hint(self, *, unfinished: bool, complete: bool = False, until_ms: int | None = None) -> list[SpeechEvent]:
+        """Whether the words so far end in the middle of a sentence, or somebody vouches that they are all, as for a question whose
+        answer is known. Of a transcript that covers less than was given, nothing follows."""
         if self._state != "lull" or (until_ms is not None and until_ms < self.given_ms):
             return []
-        self._unfinished = unfinished
+        self._unfinished, self._complete = unfinished, complete
         return self._end_of_window()
 
     def press(self, at: float = 0.0) -> list[SpeechEvent]:
@@ -154,7 +156,7 @@ class Endpointer:
         self._quiet = self._quiet + 1 if probability < self._hearing.silence_below else 0
         if self._quiet * FRAME_MS >= self._hearing.lull_ms:
             self._state, self._loud, self._held = "lull", 0, []
-            self._verdict = self._unfinished = None
+            self._verdict, self._unfinished, self._complete = None, False, False
             self._given += 1
             self._asked = self._given
             return [Lull(AudioChunk(pcm, partial=True)), *self._end_of_speech()]
@@ -193,6 +195,8 @@ class Endpointer:
         hearing = self._hearing
         if self._unfinished:
             return hearing.open_ms, "open"
+        if self._complete:
+            return hearing.whole_ms, "whole"
         if self._verdict is None:
             return hearing.window_ms, "window"
         if self._verdict >= hearing.whole_above:

@@ -22,7 +22,7 @@ RATE_PARAMETER = 1
 class GuestVoice:
     """espeak-ng's library out of its wheel; no program, no root right. One per process: the library has global state."""
 
-    def __init__(self, voice: str = "en-us") -> None:
+    def __init__(self, voice: str = "en-us", words_per_minute: int = WORDS_PER_MINUTE) -> None:
         try:
             import espeakng_loader  # noqa: PLC0415  only the simulation needs it
         except ModuleNotFoundError as error:
@@ -31,7 +31,7 @@ class GuestVoice:
         self._rate_hz = self._library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
         if self._rate_hz <= 0 or self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise MissingPart(f"espeak-ng has no voice {voice}", "reinstall espeakng-loader")
-        self._library.espeak_SetParameter(RATE_PARAMETER, WORDS_PER_MINUTE, 0)
+        self._library.espeak_SetParameter(RATE_PARAMETER, words_per_minute, 0)
         self._pieces: list[npt.NDArray[np.int16]] = []
         signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self._callback = signature(self._take)  # kept: the library holds only its address

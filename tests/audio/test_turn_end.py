@@ -86,6 +86,15 @@ def test_words_that_cannot_be_all_hold_the_turn_open_whatever_the_sound_says() -
     assert hall.hears([0.0] * 60).ended == Ended("open", HEARING.open_ms)
 
 
+def test_words_somebody_vouches_for_end_the_turn_whatever_the_sound_says() -> None:
+    hall = Hall().hears(SPEECH + [0.0] * 2).says(0.0)
+    hall.events += hall.endpointer.hint(unfinished=False, complete=True)
+    assert hall.hears([0.0] * 60).ended == Ended("whole", HEARING.whole_ms)
+    again = Hall().hears(SPEECH + [0.0] * 2)
+    again.events += again.endpointer.hint(unfinished=False, complete=True)
+    assert again.hears([0.9] * 3 + [0.0] * 60).ended.why == "window"  # of other words nobody has said anything
+
+
 def test_finished_words_alone_decide_nothing() -> None:
     hall = Hall().hears(SPEECH + [0.0] * 2)
     hall.events += hall.endpointer.hint(unfinished=False)
@@ -263,7 +272,7 @@ def play(hall: Hall, steps: list[tuple[str, float, int]]) -> None:
             case "verdict":
                 hall.says(value)
             case "hint":
-                hall.events += endpointer.hint(unfinished=value > 0)
+                hall.events += endpointer.hint(unfinished=value > 0, complete=value == 0)
             case "robot":
                 endpointer.robot_speaks = value > 0
             case _:
