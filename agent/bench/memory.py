@@ -2,19 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
+
+from agent.engines import life
 
 
 def pss_mb(processes: Iterable[int]) -> float:
-    """Megabytes, shared pages divided by those who share them (`/proc/PID/smaps_rollup`)."""
-    return sum(_pss_kb(process) for process in processes) / 1000
-
-
-def _pss_kb(process: int) -> int:
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    return 0
+    """Megabytes, shared pages divided by those who share them."""
+    return sum(map(life.pss_mb, processes))
 
 
 def own() -> int:

@@ -69,3 +69,24 @@ def turn(
 
     told = run(measured.run(corpus, rounds, profile, state_dir))
     out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
+def engines(
+    *,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Paired rounds of each measurement.")] = 8,
+    genai: Annotated[
+        Path | None, typer.Option("--genai", help="A model built for onnxruntime-genai, see docs/genai-reference.md.", file_okay=False)
+    ] = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Recogniser, language model and voice, each against the plain way of running the same weights on the same threads."""
+    del state_dir, profile
+    from agent.bench.engines import asr, llm, tts
+    from agent.weights import catalog
+
+    models = catalog.models_folder()
+    told = {"asr": asr.measure(models, rounds), "llm": llm.measure(models, rounds, genai), "tts": tts.measure(models, rounds)}
+    out(as_json, told, lambda console: console.print_json(data=told))
