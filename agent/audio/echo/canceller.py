@@ -31,6 +31,12 @@ SPARE_MS_MAX = 20
 
 SPARE_WATCH_MS = 5_000
 
+LATE_MS_MAX = 500
+"""So long a reference that fails to come may be late, and the robot audible; later the loudspeaker is gone."""
+
+FADE_DB = 0.3
+"""Per piece: what is late is taken to be as loud as what was played lately, and not as the pause before it."""
+
 SILENCE = bytes(PIECE_BYTES)
 
 
@@ -53,6 +59,8 @@ class Echo:
         self._gain = rtc.AudioProcessingModule(auto_gain_control=True) if sound.gain_control else None
         self._gate = OwnVoiceGate()
         self._played = bytearray()
+        self._played_db = self._lately_db = SILENT_DB
+        self._late_ms = 0
         self._spare_ms = BACKLOG_MS_MAX  # the least that lay unused lately
         self._watched_ms = 0
         self.guest = True
@@ -79,7 +87,8 @@ class Echo:
         reference = self._take()
         self._module.process_reverse_stream(self._frame(bytearray(reference), RATE_HZ, 1, PIECE_SAMPLES))
         cleaned = self._processed(self._module, pcm10ms)
-        self.guest = self._gate.step(level_db(reference), level_db(pcm10ms), level_db(cleaned))
+        left_db = level_db(cleaned) if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
+        self.guest = self._gate.step(self._played_db, level_db(pcm10ms), left_db)
         return cleaned if self._gain is None else self._processed(self._gain, cleaned)
 
     def _processed(self, module: Any, pcm: bytes) -> bytes:
@@ -90,10 +99,14 @@ class Echo:
     def _take(self) -> bytes:
         if len(self._played) < PIECE_BYTES:
             self.missing_ms += PIECE_MS
+            self._late_ms += PIECE_MS
             self._spare_ms = 0
+            self._played_db = self._lately_db if self._late_ms <= LATE_MS_MAX else SILENT_DB
             return SILENCE
         reference = bytes(self._played[:PIECE_BYTES])
         del self._played[:PIECE_BYTES]
+        self._played_db, self._late_ms = level_db(reference), 0
+        self._lately_db = max(self._played_db, self._lately_db - FADE_DB)
         self._watch_spare()
         return reference
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from agent.audio.echo.canceller import BACKLOG_MS_MAX, PIECE_BYTES, SILENCE, SPARE_MS_MAX, SPARE_WATCH_MS, Echo, level_db
+from agent.audio.echo.canceller import BACKLOG_MS_MAX, LATE_MS_MAX, PIECE_BYTES, SILENCE, SPARE_MS_MAX, SPARE_WATCH_MS, Echo, level_db
 from agent.audio.echo.own_voice import SILENT_DB
 from agent.errors import MissingPart
 from agent.profile import Sound
@@ -137,6 +137,17 @@ def test_what_is_left_over_from_a_burst_is_let_go() -> None:
         echo.clean(SILENCE)
     assert len(echo._played) <= SPARE_MS_MAX * PIECE_BYTES // 10
     assert (echo.missing_ms, echo.dropped_ms) == (50, 50)
+
+
+def test_a_reference_that_is_late_does_not_make_its_own_voice_a_guest() -> None:
+    robot = rooms.voice(3, seed=1)
+    echo, microphone = Echo(PLAIN), rooms.pieces(rooms.echo(robot, 80))
+    for reference, piece in zip(rooms.pieces(robot)[:200], microphone, strict=False):
+        echo.played(reference)
+        echo.clean(piece)
+    verdicts = [echo.guest for piece in microphone[200:] if echo.clean(piece)]
+    assert not any(verdicts[: LATE_MS_MAX // 10])
+    assert verdicts[-1]  # the loudspeaker is gone, and what is heard is somebody
 
 
 def test_another_length_is_refused() -> None:
