@@ -12,7 +12,7 @@ from agent.clock import seeded
 from agent.engines.scripted import TtsScripted
 from agent.ports import EngineSettings
 from agent.profile import Hearing
-from agent.values import RATE_HZ, Speech
+from agent.values import RATE_HZ, Speech, StageUsage
 from tests.audio.local import LocalEngine
 from tests.conftest import tone
 
@@ -61,6 +61,35 @@ def test_silence_is_counted_from_the_last_sound() -> None:
     assert HEARING.whole_ms <= whole.silence_ms[0] <= HEARING.whole_ms + 64
     assert HEARING.lull_ms + ASR_MS <= known.silence_ms[0] <= HEARING.whole_ms + 64
     assert HEARING.open_ms <= lasting.silence_ms[0] <= HEARING.open_ms + 64
+
+
+def test_silence_around_a_question_is_none_of_it() -> None:
+    sound = (tone(1.0) * 32767).astype(np.int16)
+    still = np.zeros(RATE_HZ // 2, np.int16)
+    clip = in_hall("", np.concatenate([still, sound, still]), 0, seeded(1))
+    assert clip.spoken_ms == in_hall("", sound, 0, seeded(1)).spoken_ms == 1_500 - 1
+
+
+def test_marks_of_a_later_piece_count_from_the_beginning() -> None:
+    class Pieces(LocalEngine):
+        def open(self) -> Any:
+            call = super().open()
+            call._outputs.put_nowait(Speech(bytes(2_000), 16_000, "one ", ((900, 3),)))
+            return call
+
+    tts = Pieces(TtsScripted(EngineSettings("tts_scripted", "script", options={"ms_per_character": 1})))
+    whole = asyncio.run(said(tts, "two"))
+    assert whole.marks == ((900, 3),)
+    tts.worker = Again()
+    assert asyncio.run(said(tts, "two")).marks == ((900, 3), (1_500, 7))
+
+
+class Again:
+    """A voice whose piece has a mark."""
+
+    def run(self, inputs: Any) -> Any:
+        for text in inputs:
+            yield Speech(bytes(2_000), 16_000, text, ((500, 3),)), StageUsage()
 
 
 def test_a_clip_nobody_hears_is_counted() -> None:
