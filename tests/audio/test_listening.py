@@ -20,7 +20,7 @@ from tests.audio.test_turn_end import chunks
 from tests.conftest import tone
 from tests.engines.helpers import chunks as pieces
 
-HEARING = Hearing(lull_ms=64, whole_ms=192, window_ms=608, open_ms=1504)
+HEARING = Hearing(lull_ms=64, whole_ms=192, window_ms=608, open_ms=1504, whole_above=0.5)
 LOUD = [chunk.pcm for chunk in pieces(tone(0.96))]
 QUIET = [bytes(1024)] * 60
 
