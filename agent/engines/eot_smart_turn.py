@@ -102,4 +102,4 @@ def mel(frequency: float) -> float:
 
 
 def hertz(mels: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(mels < 15, mels * 200 / 3, LINEAR_HERTZ * 6.4 ** ((mels - 15) / 27))  # type: ignore[no-any-return]
+    return np.where(mels < 15, mels * 200 / 3, LINEAR_HERTZ * 6.4 ** ((mels - 15) / 27))

@@ -21,7 +21,8 @@ def defined(sound: np.ndarray) -> np.ndarray:
     hann = np.hanning(WINDOW + 1)[:-1]
     power = [np.abs(np.fft.rfft(padded[at * HOP : at * HOP + WINDOW] * hann)) ** 2 for at in range(COLUMNS)]
     bands = np.log10(np.maximum(np.array(power) @ mel_filters(), FLOOR)).T
-    return (np.maximum(bands, bands.max() - 8) + 4) / 4
+    features: np.ndarray = (np.maximum(bands, bands.max() - 8) + 4) / 4
+    return features
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 2.503, 7.99, 8.0, 9.7])
