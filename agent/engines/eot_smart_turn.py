@@ -77,14 +77,14 @@ class LogMel:
         features = np.empty((BANDS, COLUMNS), np.float32)
         features[:, first:] = columns.T
         features[:, :first] = columns[:1].T
-        return (np.maximum(features, features.max() - RANGE_DECADES) + 4) / 4  # type: ignore[no-any-return]
+        return (np.maximum(features, features.max() - RANGE_DECADES) + 4) / 4
 
     def _columns(self, sound: Floats) -> Floats:
         """Logarithm of the mel bands, a row per column of the picture."""
         pieces = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
         spectrum = np.fft.rfft(pieces * self._window)
         power = spectrum.real**2 + spectrum.imag**2
-        return np.log10(np.maximum(power @ self._filters, np.float32(FLOOR)))  # type: ignore[no-any-return]
+        return np.log10(np.maximum(power @ self._filters, np.float32(FLOOR)))
 
 
 def mel_filters() -> npt.NDArray[np.float64]:
@@ -93,7 +93,7 @@ def mel_filters() -> npt.NDArray[np.float64]:
     bins = np.linspace(0, RATE_HZ / 2, WINDOW // 2 + 1)[:, None]
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - low) / (peak - low), (high - bins) / (high - peak)
-    return np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))  # type: ignore[no-any-return]
+    return np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))
 
 
 def mel(frequency: float) -> float:
