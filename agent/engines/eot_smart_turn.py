@@ -77,7 +77,8 @@ class LogMel:
         features = np.empty((BANDS, COLUMNS), np.float32)
         features[:, first:] = columns.T
         features[:, :first] = columns[:1].T
-        return (np.maximum(features, features.max() - RANGE_DECADES) + 4) / 4
+        scaled: Floats = (np.maximum(features, features.max() - RANGE_DECADES) + 4) / 4
+        return scaled
 
     def _columns(self, sound: Floats) -> Floats:
         """Logarithm of the mel bands, a row per column of the picture."""
