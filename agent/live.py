@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from agent.audio.device.system import SoundSystem
 from agent.audio.echo.canceller import Echo
 from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.audio.listening import Listening
+from agent.dialog.exchange.plan import Plan
 from agent.dialog.live import Conversation, Watching
 from agent.dialog.session import Session
-from agent.ports import Microphone, Speaker
+from agent.dialog.turn import Floor
+from agent.ports import Microphone, Speaker, SpeechEvent
 from agent.profile import Sound
 from agent.values import Turn
 
@@ -33,8 +35,24 @@ class Hall:
 
     microphone: Microphone
     speaker: Speaker
-    gate: Callable[[bytes], bool] | None = None
-    """Says of what is heard while the robot speaks whether it is the robot itself."""
+    echo: Echo | None = None
+    """What keeps the robot from hearing itself."""
+
+
+class Patient(Listening):
+    """Hears all the time, but tells what customers do only while nobody else has the engines."""
+
+    def __init__(self, free: asyncio.Event, *heard_by: Any, **more: Any) -> None:
+        """`free` is set while nobody has them; the rest is for Listening."""
+        super().__init__(*heard_by, **more)
+        self._free = free
+
+    async def events(self) -> AsyncGenerator[SpeechEvent]:
+        async with contextlib.aclosing(super().events()) as events:
+            async for event in events:
+                while not self._free.is_set():
+                    await self._free.wait()
+                yield event
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,11 @@ class Live:
     hall: Hall
     turns: list[Turn] = field(default_factory=list)
     """Those that have ended, oldest first; whoever watches for long takes them out."""
+
+    @property
+    def idle(self) -> bool:
+        """Nobody has the floor, and nothing is being answered."""
+        return self.conversation.floor == "listening" and not self.conversation.running and not self.listening.speaking
 
     def health(self) -> dict[str, Any]:
         """`{microphone, speaker, floor, level, lag_ms, sparing}`."""
@@ -71,7 +94,7 @@ async def in_hall(app: App, say: Say) -> AsyncIterator[Hall]:
     microphone = DeviceMicrophone(sound, system, app.clock, say, cleaner=echo, before_cleaning=speaker.hand_over)
     speaker.start()
     try:
-        yield Hall(microphone, speaker, None if echo is None or not sound.echo_cancellation else lambda _: not echo.guest)
+        yield Hall(microphone, speaker, echo)
     finally:
         await speaker.aclose()
         await microphone.aclose()
@@ -89,14 +112,26 @@ async def in_files(app: App, frames: Iterable[bytes], out: Path) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def conversing(app: App, hall: Hall, say: Say, told: Callable[[Turn], None] = lambda _: None) -> AsyncIterator[Live]:
-    """A conversation in a hall; `told` takes each turn when it has ended. At the end what was said is kept, where it is to be."""
+async def conversing(
+    app: App,
+    hall: Hall,
+    say: Say,
+    told: Callable[[Turn], None] = lambda _: None,
+    *,
+    answered: Callable[[Turn, Plan | None], None] = lambda _turn, _plan: None,
+    floor: Callable[[Floor], None] = lambda _: None,
+    free: asyncio.Event | None = None,
+) -> AsyncIterator[Live]:
+    """A conversation in a hall; `told` takes each turn when it has ended, `answered` with how it was. What was said is kept, where it
+    is to be. While `free` is given and not set, nobody is answered.
+    """
     keeping: set[asyncio.Task[None]] = set()
     turns: list[Turn] = []
 
-    def ended(turn: Turn) -> None:
+    def ended(turn: Turn, plan: Plan | None) -> None:
         turns.append(turn)
         told(turn)
+        answered(turn, plan)
         task = asyncio.create_task(app.keep(turn))
         keeping.add(task)
         task.add_done_callback(keeping.discard)
@@ -105,11 +140,15 @@ async def conversing(app: App, hall: Hall, say: Say, told: Callable[[Turn], None
         say("a turn was refused: there is no room for its records")
         await app.announcer.say(app.profile.dialog.apology, hall.speaker.play, session.session_id)
 
-    listening = Listening(
-        hall.microphone, app.engines["vad"], app.engines.get("eot"), app.profile.hearing, app.clock, gate=hall.gate, told=say
-    )
+    if free is None:
+        free = asyncio.Event()
+        free.set()
+    vad, eot = app.engines["vad"], app.engines.get("eot")
+    listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say)
     silence_s = app.profile.dialog.session_silence_s
-    conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, say), silence_s=silence_s)
+    conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, floor, say), silence_s=silence_s)
+    if hall.echo is not None:
+        hall.echo.startled = conversation.startled
     try:
         yield Live(conversation, listening, hall, turns)
     finally:

@@ -49,10 +49,9 @@ class Listening:
         hearing: Hearing,
         clock: Clock,
         *,
-        gate: Callable[[bytes], bool] | None = None,
         told: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`gate` says of a frame whether it is the robot's own voice; asked only while the robot speaks. `told` takes lines for the log."""
+        """`told` takes lines for the log."""
         self.level = SILENCE_DBFS
         """Of the last frame, dBFS."""
         self.lag_ms = 0
@@ -64,7 +63,7 @@ class Listening:
         self.sparing = 0
         """What is left undone; see the port Listener."""
         self._microphone, self._vad, self._eot = microphone, vad, eot
-        self._clock, self._gate, self._told = clock, gate, told
+        self._clock, self._told = clock, told
         self._endpointer = Endpointer(hearing)
         self._inbox: asyncio.Queue[HeardFrame | None] = asyncio.Queue()
         self._waiting: deque[HeardFrame] = deque()  # of these the detector has not yet said anything
@@ -95,6 +94,11 @@ class Listening:
     def speaking(self) -> bool:
         """A customer is in the middle of an utterance."""
         return self._endpointer.speaking
+
+    @property
+    def stirring(self) -> bool:
+        """The same, or somebody seems to begin."""
+        return self._endpointer.stirring
 
     @property
     def robot_speaks(self) -> bool:
@@ -175,9 +179,7 @@ class Listening:
         self.frames += 1
         self.level = dbfs(frame.pcm)
         self.lag_ms = round((self._clock.monotonic() - frame.at) * 1000)
-        if self.robot_speaks and self._gate is not None and self._gate(frame.pcm):
-            probability = 0.0
-        self._emit(self._endpointer.step(frame.pcm, probability, frame.at))
+        self._emit(self._endpointer.step(frame.pcm, probability if frame.guest else 0.0, frame.at, self.level))
 
     def _emit(self, events: list[SpeechEvent]) -> None:
         for event in events:

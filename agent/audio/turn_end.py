@@ -12,7 +12,7 @@ A lull is short, for others begin their work in it: the recogniser, the end-of-t
 cheap to take back: what follows it is held back, and given after `Resumed` if the customer goes on. How long the quiet must last
 for `Ended` depends on what is known by then: `window_ms` while nobody has spoken, `whole_ms` after the model's word that this was a
 complete sentence, more the less likely that is, up to `open_ms`. Words know better than sound: where they can't be all, `open_ms`
-stands whatever the model says, and where somebody vouches for them, `whole_ms`. Knowledge that comes after its own window has passed
+stands whatever the model says, and where somebody vouches for them, `known_ms`. Knowledge that comes after its own window has passed
 ends the turn at once. A click in a lull does not begin the count anew.
 
 Push to talk is the same machine, deaf unless the key is held, and never sure of an end before it is let go.
@@ -25,11 +25,15 @@ from agent.ports.sound import Began, Chunk, Ended, FalseStart, Lull, Onset, Resu
 from agent.profile import Hearing
 from agent.values import FRAME_MS, AudioChunk
 
-PARTIAL_MS = 1_000
-"""How often a partial transcript is asked for while somebody speaks; each costs the recognition of all so far."""
+PARTIAL_MS = 480
+"""How often a partial transcript is asked for while somebody speaks; each costs the recognition of all so far, and drafts the next."""
 
 ONSET_MS_MAX = 1_000
 """A noise that has not become speech by now is none, however it flickers; the robot must not stay lowered for it."""
+
+FALL_DB, FADE_DB = 25.0, 0.1
+"""A frame so far below the loudest of late is silence, whatever the detector says, which notices an end 60 ms after it. The loudest is
+forgotten by 3 dB a second. In a noisy hall nothing falls so far, and the detector decides alone."""
 
 RESUME_FRAMES = 2
 """Loud frames in a row that end a lull: one alone is a click."""
@@ -47,6 +51,7 @@ class Endpointer:
         self._held: list[AudioChunk] = []  # since the onset, or since the lull
         self._pressed = False
         self._state: Literal["silent", "onset", "speaking", "lull"] = "silent"
+        self._speech_db = -100.0
         self._loud = 0
         self._quiet = 0
         self._given = 0  # chunks of this utterance
@@ -60,12 +65,20 @@ class Endpointer:
         return self._state in ("speaking", "lull")
 
     @property
+    def stirring(self) -> bool:
+        """Between Onset and FalseStart, or Ended."""
+        return self._state != "silent"
+
+    @property
     def given_ms(self) -> int:
         """Sound of this utterance given so far."""
         return self._given * FRAME_MS
 
-    def step(self, pcm: bytes, probability: float, at: float = 0.0) -> list[SpeechEvent]:
-        """What the next frame changes; `at` is when its last sample was captured."""
+    def step(self, pcm: bytes, probability: float, at: float = 0.0, level_db: float = 0.0) -> list[SpeechEvent]:
+        """What the next frame changes; `at` is when its last sample was captured, `level_db` its level where somebody measures it."""
+        fallen = level_db < self._speech_db - FALL_DB
+        self._speech_db = max(level_db, self._speech_db - FADE_DB)
+        probability = 0.0 if fallen and self.speaking else probability
         if self._hearing.push_to_talk and not self._pressed:
             self._before.append(AudioChunk(pcm))
             return []
@@ -196,7 +209,7 @@ class Endpointer:
         if self._unfinished:
             return hearing.open_ms, "open"
         if self._complete:
-            return hearing.whole_ms, "whole"
+            return hearing.known_ms, "whole"
         if self._verdict is None:
             return hearing.window_ms, "window"
         if self._verdict >= hearing.whole_above:

@@ -27,13 +27,17 @@ class Session:
     def __post_init__(self) -> None:
         self.mood = Mood(self.language)
 
-    def add(self, question: str, heard: str, messages_max: int) -> None:
-        """Puts an exchange down. Beyond `messages_max` the older half goes at once, not one by one: what the model has computed for
-        the beginning of a conversation stays of use until then.
+    def add(self, question: str, heard: str, messages_max: int, *, thought: bool = True) -> None:
+        """Puts an exchange down; `thought`: the language model made the answer, and is reminded of it.
+
+        Beyond `messages_max` the older half goes at once, not one by one: what the model has computed for the beginning of a
+        conversation stays of use until then. So do exchanges of which it knows nothing, and needs to know nothing.
         """
         self.turns += 1
         if question:
             self.mood.heard(question)
+        if not thought:
+            return
         self.history += [Message("user", question)] if question else []
         self.history += [Message("assistant", heard)] if heard else []
         if len(self.history) > messages_max:

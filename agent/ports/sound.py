@@ -17,6 +17,9 @@ class HeardFrame:
     at: float
     """Monotonic time at which its last sample was captured."""
 
+    guest: bool = True
+    """Somebody else than the robot may be heard in it."""
+
 
 class Microphone(Protocol):
     """Sound from the hall, without an end; it heals itself."""
@@ -161,6 +164,11 @@ class Listener(Protocol):
     """How much to leave undone (`dialog.live.load`): from 1 partial transcripts while somebody speaks, from 2 the end-of-turn model."""
 
     @property
+    def stirring(self) -> bool:
+        """Somebody speaks, or seems to begin."""
+        ...
+
+    @property
     def level(self) -> float:
         """Of the newest frame, in dB of full scale."""
         ...
@@ -172,6 +180,6 @@ class Listener(Protocol):
 
     def events(self) -> AsyncGenerator[SpeechEvent]: ...
 
-    def hint(self, *, unfinished: bool, until_ms: int | None = None) -> None:
-        """Whether the words of the utterance's first `until_ms` end like an unfinished sentence."""
+    def hint(self, *, unfinished: bool, complete: bool = False, until_ms: int | None = None) -> None:
+        """Whether the words of the utterance's first `until_ms` end like an unfinished sentence, or are surely a whole one."""
         ...

@@ -28,6 +28,11 @@ class Cleaner(Protocol):
         """PIECE_SAMPLES samples, s16le mono at RATE_HZ; returns as many."""
         ...
 
+    @property
+    def guest(self) -> bool:
+        """Somebody else than the robot may be heard in what was cleaned last."""
+        ...
+
 
 class Framer:
     """For one open stream: what was held back of a stream that ended belongs to no other."""
@@ -40,21 +45,27 @@ class Framer:
         self._held = 0.0  # samples at our rate that are inside the resampler
         self._raw = bytearray()
         self._clean = bytearray()
+        self._guest = False  # in any piece since the last frame
 
     def take(self, pcm: bytes, at: float) -> list[HeardFrame]:
         """The frames that are whole now. `pcm` is s16le, its channels interleaved; its last sample was captured at `at`."""
         self._raw += self._at_our_rate(pcm)
+        frames = []
         while len(self._raw) >= PIECE_SAMPLES * 2:
             piece = bytes(self._raw[: PIECE_SAMPLES * 2])
             del self._raw[: PIECE_SAMPLES * 2]
             self._clean += self._cleaner.clean(piece) if self._cleaner else piece
-        frames = []
-        while len(self._clean) >= FRAME_SAMPLES * 2:
-            frame = bytes(self._clean[: FRAME_SAMPLES * 2])
-            del self._clean[: FRAME_SAMPLES * 2]
-            after = (len(self._clean) + len(self._raw)) / 2 + self._held
-            frames.append(HeardFrame(frame, at - after / RATE_HZ))
+            self._guest = self._guest or self._cleaner is None or self._cleaner.guest
+            if len(self._clean) >= FRAME_SAMPLES * 2:
+                frames.append(self._frame(at))
         return frames
+
+    def _frame(self, at: float) -> HeardFrame:
+        frame = bytes(self._clean[: FRAME_SAMPLES * 2])
+        del self._clean[: FRAME_SAMPLES * 2]
+        guest, self._guest = self._guest, False
+        after = (len(self._clean) + len(self._raw)) / 2 + self._held
+        return HeardFrame(frame, at - after / RATE_HZ, guest)
 
     def _at_our_rate(self, pcm: bytes) -> bytes:
         if self._channels == 1 and self._resampler is None:

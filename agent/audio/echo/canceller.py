@@ -7,6 +7,7 @@ so that the reference never falls behind its own echo. All of it happens in the 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,13 @@ FADE_DB = 0.3
 
 SILENCE = bytes(PIECE_BYTES)
 
+STARTLE_MS = 20
+"""One loud piece is a click."""
+
+
+def _nobody() -> None:
+    """Where nobody wants to know."""
+
 
 class Echo:
     """One for a microphone and a loudspeaker. Raises MissingPart where the library is not installed."""
@@ -65,15 +73,12 @@ class Echo:
         self._watched_ms = 0
         self.guest = True
         """What was cleaned last may be somebody else than the robot."""
+        self.startled: Callable[[], None] = _nobody
+        """Called when it gets louder than the robot's own voice could be, long before anything knows that it is speech."""
         self.dropped_ms = 0
         """Of what was played, never used as reference."""
         self.missing_ms = 0
         """Cleaned without a reference."""
-
-    @property
-    def loud_ms(self) -> int:
-        """For so long what is heard has been louder than the robot's own voice could be; 0 while the robot is silent."""
-        return self._gate.loud_ms
 
     def played(self, pcm: bytes) -> None:
         """What the loudspeaker plays, s16le mono at RATE_HZ, any length."""

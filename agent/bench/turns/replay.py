@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.audio.listening import dbfs
 from agent.audio.turn_end import Endpointer
 from agent.bench.turns.clips import FRAME_BYTES, Clip
 from agent.dialog.wording.unfinished import unfinished
@@ -21,7 +22,7 @@ from agent.profile import Hearing
 from agent.values import FRAME_MS, AudioChunk
 from agent.weights import catalog, verify
 
-EOT_MS, ASR_MS = 80, 200
+EOT_MS, ASR_MS = 80, 80
 """From a lull to the end-of-turn model's word and to a partial transcript, both models at work on two cores."""
 
 ALIKE = 0.9
@@ -100,7 +101,7 @@ class Replay:
         for index, (frame, probability) in enumerate(zip(clip.frames, self._models.speech(clip.frames), strict=True)):
             now = (index + 1) * FRAME_MS
             self._answer(now)
-            self._take(self._listener.step(frame, probability, now / 1000), now)
+            self._take(self._listener.step(frame, probability, now / 1000, dbfs(frame)), now)
             if self.ended:
                 break
         return self

@@ -14,7 +14,7 @@ from typing import Any
 from agent.dialog.exchange.answer import Answer
 from agent.dialog.exchange.calls import Calls
 from agent.dialog.exchange.gate import Gate
-from agent.dialog.exchange.plan import Verbatim
+from agent.dialog.exchange.plan import Plan, Verbatim
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.session import Session
 from agent.dialog.stage import RunningStage
@@ -24,6 +24,9 @@ from agent.values import AudioChunk, Transcript, Turn
 
 HeardWords = Callable[[str, int | None], bool]
 """Takes the words so far and how much of the sound they cover, None when they are final; says whether they may be answered."""
+
+Planned = Callable[[Plan, int | None], None]
+"""Takes how words are to be answered, and how much of the sound they cover."""
 
 
 class Exchange:
@@ -38,6 +41,7 @@ class Exchange:
         *,
         heard_words: HeardWords = lambda _words, _until: True,
         sounded: Callable[[], None] = lambda: None,
+        planned: Planned = lambda _plan, _until: None,
         after: Sequence["asyncio.Future[Any]"] = (),
     ) -> None:
         """`after`: what must have ended before an answer may use the engines."""
@@ -47,6 +51,7 @@ class Exchange:
         self._session = session
         self._heard_words = heard_words
         self._sounded = sounded
+        self._planned = planned
         self._after = after
         self.calls = Calls(robot.stages.by_name, robot.books, robot.clock, session.session_id)
         self.answer: Answer | None = None
@@ -113,17 +118,25 @@ class Exchange:
                 self._words += [transcript.text] if transcript.text else []
             self._partial = "" if transcript.final else transcript.text
             if not transcript.final and self._heard_words(self.question, transcript.until_ms):
-                self._speculate(still=transcript.until_ms >= asr.known["audio_in_ms"])
+                self._speculate(transcript.until_ms, asr.known["audio_in_ms"])
 
-    def _speculate(self, *, still: bool) -> None:
+    def _speculate(self, until_ms: int, given_ms: int) -> None:
         """Begins an answer while the customer pauses, unless too many were begun in vain."""
         may = self._attempts <= self._robot.manner.speculations_max and self.answer is None and not self.complete
-        if may and still and self._ears.lulled and self.question:
-            self._begin_answer()
+        if may and until_ms >= given_ms and self._ears.lulled and self.question:
+            self._begin_answer(until_ms)
 
-    def _begin_answer(self) -> None:
+    def _begin_answer(self, until_ms: int | None = None) -> None:
         gate = Gate(self._speaker, is_open=self.complete and not self._held, passed=self._sounded)
-        self.answer = Answer(self._robot, self.calls, self._session, question=self.question, attempt=self._attempts, gate=gate)
+        self.answer = Answer(
+            self._robot,
+            self.calls,
+            self._session,
+            question=self.question,
+            attempt=self._attempts,
+            gate=gate,
+            planned=lambda plan: self._planned(plan, until_ms),
+        )
         self._making = asyncio.create_task(self._make(self.answer))
 
     async def _make(self, answer: Answer) -> None:

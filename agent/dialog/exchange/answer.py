@@ -6,7 +6,7 @@
 A failed voice stops the thinking nobody could hear; a failed mind still lets the voice finish what was begun.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -31,7 +31,17 @@ FAQ = "faq"
 class Answer:
     """One attempt at the answer to one question."""
 
-    def __init__(self, robot: Robot, calls: Calls, session: Session, *, question: str, attempt: int, gate: Gate) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        calls: Calls,
+        session: Session,
+        *,
+        question: str,
+        attempt: int,
+        gate: Gate,
+        planned: Callable[[Plan], None] = lambda _: None,
+    ) -> None:
         self.question = question
         self.attempt = attempt
         self.gate = gate
@@ -42,6 +52,7 @@ class Answer:
         self._robot = robot
         self._calls = calls
         self._session = session
+        self._planned = planned
         self._llm: RunningStage[Prompt, str] | None = None
         self._ready_made = self._confirmed = False
         self._thought: Outcome | None = None
@@ -61,6 +72,7 @@ class Answer:
     async def make(self) -> None:
         """Returns when all of its sound is made."""
         self.plan = plan = await self._robot.mind.plan(self.question, self._session)
+        self._planned(plan)
         if isinstance(plan, Verbatim):
             self.reply = plan.text
             await self._say_kept(plan.text)

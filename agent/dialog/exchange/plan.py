@@ -40,6 +40,21 @@ class Silent:
 Plan: TypeAlias = Verbatim | Think | Silent
 
 
+UNSURE = ("unknown", "offer_person", "small_talk")
+"""Phrases that say nothing about whether the words before them were all."""
+
+
+def vouches(plan: Plan) -> bool:
+    """Whether who planned it knows that the words it answers are whole."""
+    match plan:
+        case Verbatim(_, source, about):
+            return source == "faq" or about not in UNSURE
+        case Think(guarded):
+            return guarded
+        case _:
+            return False
+
+
 class Mind(Protocol):
     """Decides what is answered."""
 

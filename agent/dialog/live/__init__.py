@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.dialog.exchange import Exchange
-from agent.dialog.exchange.plan import Verbatim
+from agent.dialog.exchange.plan import Plan, Think, Verbatim, vouches
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Load
@@ -27,6 +27,9 @@ from agent.values import Turn
 
 LOOK_SECONDS = 0.5
 """Between two looks at the load and at the silence."""
+
+STARTLED_SECONDS = 0.2
+"""So long a loud noise may take to become the beginning of speech."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,8 +47,10 @@ class Watching:
 
     refused: Callable[[Session], Awaitable[None]]
     """A turn had to be refused: there is no room for its records."""
-    turn: Callable[[Turn], None] = lambda _: None
-    """A turn has ended."""
+    turn: Callable[[Turn, Plan | None], None] = lambda _turn, _plan: None
+    """A turn has ended; how it was answered, if it was."""
+    floor: Callable[[Floor], None] = lambda _: None
+    """Who has the floor has changed."""
     say: Callable[[str], None] = lambda _: None
     """Takes one line for whoever watches."""
 
@@ -60,14 +65,14 @@ class Conversation:
         self._speaker = speaker
         self._watching = watching
         self._silence_s = silence_s
-        self._clock = robot.clock
+        self.clock = robot.clock
         self._load = Load()
-        self.session = Session(self._clock.new_id(), self._robot.manner.language)
+        self.session = Session(self.clock.new_id(), self._robot.manner.language)
         self.floor: Floor = "listening"
         self.running: list[Running] = []
         """Exchanges under way, the newest last."""
         self._closing: set[asyncio.Future[Any]] = set()
-        self._quiet_since = self._clock.monotonic()
+        self._quiet_since = self.clock.monotonic()
         self._lag_ms = 0.0
 
     async def run(self) -> None:
@@ -79,7 +84,7 @@ class Conversation:
                 self._take(event)
             while self.running:
                 await asyncio.wait([one.task for one in self.running])
-                await self._clock.sleep(0)  # lets the callbacks of their ends run
+                await self.clock.sleep(0)  # lets the callbacks of their ends run
         finally:
             looking.cancel()
             await self._close()
@@ -111,8 +116,19 @@ class Conversation:
                 newest.lulled = False
                 self._happen("resumed")
             case Ended(_, quiet_ms) if newest is not None:
-                newest.end(self._clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
+                newest.end(self.clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
                 self._happen("ended")
+
+    def startled(self) -> None:
+        """It is louder than the robot itself: lowers the voice at once, and raises it again unless somebody really begins to speak."""
+        if self.floor == "speaking":
+            self._happen("onset")
+            self._keep(asyncio.create_task(self._calm_down()))
+
+    async def _calm_down(self) -> None:
+        await self.clock.sleep(STARTLED_SECONDS)
+        if self.floor == "doubting" and not self._listener.stirring:
+            self._happen("false_start")
 
     def _happen(self, happening: Happening) -> None:
         """Goes where the table says and does what it says."""
@@ -121,8 +137,10 @@ class Conversation:
         for action in actions:
             getattr(self, f"_{action}")()
         self._listener.robot_speaks = self.floor in ("speaking", "doubting")
+        if self.floor != before:
+            self._watching.floor(self.floor)
         if self.floor == "listening" != before:
-            self._quiet_since = self._clock.monotonic()
+            self._quiet_since = self.clock.monotonic()
 
     def _open(self) -> None:
         """Begins to recognise a new utterance; its answer waits until what it interrupts is off the engines."""
@@ -133,6 +151,7 @@ class Conversation:
             self._robot, ears, self._speaker, self.session,
             heard_words=lambda words, until_ms: self._words(running, words, until_ms),
             sounded=lambda: self._sounded(running),
+            planned=self._planned,
             after=before,
         )  # fmt: skip
         running = Running(exchange, ears, asyncio.create_task(exchange.run()))
@@ -142,8 +161,9 @@ class Conversation:
     def _words(self, running: Running, words: str, until_ms: int | None) -> bool:
         """What the words so far change; final ones cover no certain sound. False where they are not to be answered, or not yet."""
         language, final = self._robot.manner.language, until_ms is None
+        more = not final and unfinished(words, language)
         if not final:
-            self._listener.hint(unfinished=unfinished(words, language), until_ms=until_ms)
+            self._listener.hint(unfinished=more, until_ms=until_ms)
         if self.floor == "hushed" and running is self.running[-1]:
             matters = bool(words) and not polite_noise(words, language)
             if matters:
@@ -154,7 +174,12 @@ class Conversation:
                 self.running.remove(running)
                 self._happen("nothing")
             return matters
-        return final or self._load.level < NO_SPECULATION
+        return final or not (more or self._load.level >= NO_SPECULATION)
+
+    def _planned(self, plan: Plan, until_ms: int | None) -> None:
+        """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
+        if until_ms is not None and vouches(plan):
+            self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
 
     def _sounded(self, running: Running) -> None:
         if running in self.running[-1:]:
@@ -170,7 +195,8 @@ class Conversation:
         elif failure is not None:
             raise failure
         if running.exchange.complete:
-            self._watching.turn(running.exchange.told())
+            answer = running.exchange.answer
+            self._watching.turn(running.exchange.told(), answer.plan if answer else None)
         if running in self.running:
             self.running.remove(running)
             self._remember(running)
@@ -182,8 +208,9 @@ class Conversation:
         answer = running.exchange.answer
         manner = self._robot.manner
         question = manner.redacted(running.exchange.question)
-        self.session.add(question, answer.heard() if answer else "", manner.history_messages_max)
         plan = answer.plan if answer else None
+        heard = answer.heard() if answer else ""
+        self.session.add(question, heard, manner.history_messages_max, thought=isinstance(plan, Think))
         self.session.offered = isinstance(plan, Verbatim) and plan.about in OFFERS
         if isinstance(plan, Verbatim):
             self.session.over = self.session.over or plan.farewell
@@ -230,16 +257,16 @@ class Conversation:
 
     def session_is_over(self) -> bool:
         """Somebody said farewell, or nobody has spoken for long."""
-        quiet = self.floor == "listening" and self._clock.monotonic() - self._quiet_since > self._silence_s
+        quiet = self.floor == "listening" and self.clock.monotonic() - self._quiet_since > self._silence_s
         return self.session.turns > 0 and (self.session.over or quiet)
 
     def _new_session(self) -> None:
-        self.session = Session(self._clock.new_id(), self._robot.manner.language)
+        self.session = Session(self.clock.new_id(), self._robot.manner.language)
 
     async def _look(self) -> None:
         """Watches the load, and ends a session after silence."""
         while True:
-            await self._clock.sleep(LOOK_SECONDS)
+            await self.clock.sleep(LOOK_SECONDS)
             level = self._load.level
             gaps = int(self._speaker.health().get("gaps", 0))
             self.session.hurried = self._load.look(self._lag_ms, gaps) >= NO_MODEL

@@ -7,7 +7,7 @@ from sentence_stream import SentenceBoundaryDetector
 CLAUSE_END = re.compile(r"[,;:，；：、—](?=\s)|[，；：、]")
 """Where a voice may breathe: a mark with a space behind it (so not inside 6:30 or 1,000), or a full-width mark."""
 
-CLAUSE_CHARACTERS_MIN = 12
+CLAUSE_CHARACTERS_MIN = 8
 """A shorter clause ("Yes,") sounds cut off, and the next could not be ready in time."""
 
 

@@ -108,7 +108,8 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
     async def refused(session: Session) -> None:
         await Announcer(robot).say("I can't answer now.", speaker.play, session.session_id)
 
-    talk = Conversation(robot, listening, speaker, Watching(refused, played.turns.append, played.said.append), silence_s=scene.silence_s)
+    watching = Watching(refused, lambda turn, _: played.turns.append(turn), say=played.said.append)
+    talk = Conversation(robot, listening, speaker, watching, silence_s=scene.silence_s)
     try:
         await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)
         played.sessions.append(talk.session)

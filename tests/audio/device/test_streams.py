@@ -343,6 +343,7 @@ def test_the_cleaner_gets_10_ms_and_knows_what_was_played() -> None:
         def __init__(self) -> None:
             self.far = bytearray()
             self.sizes: set[int] = set()
+            self.guest = True
 
         def played(self, pcm: bytes) -> None:
             self.far += pcm

@@ -1,23 +1,10 @@
-"""The device profile: TOML and environment become frozen models, or one line that says what is wrong and where.
+"""The tables of a device profile: what each key means, its unit and its bounds."""
 
-A key of the environment overrides one of the file: `VOXMETER_LLM__THREADS=1`. Shape is checked here; whether an engine, model
-or rate card of that name exists is checked by `app`, which knows the registries.
-"""
-
-import difflib
-import os
-import re
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent.errors import BadProfile
-from agent.shipped import shipped
-
-DEFAULT = "simulated"
 ENVIRONMENT_PREFIX = "VOXMETER_"
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -82,6 +69,8 @@ class Hearing(_Part):
     """Silence after which the turn may be over: the recogniser is asked, and the end-of-turn model."""
     whole_ms: Annotated[int, Field(ge=64, le=3000)] = 288
     """Silence that ends a turn whose sentence is complete."""
+    known_ms: Annotated[int, Field(ge=64, le=3000)] = 160
+    """Silence that ends a turn whose words are known to be all: a question of the FAQ, small talk."""
     window_ms: Annotated[int, Field(ge=64, le=3000)] = 992
     """Silence that ends a turn while nobody knows whether the sentence is complete."""
     open_ms: Annotated[int, Field(ge=64, le=5000)] = 1200
@@ -90,9 +79,9 @@ class Hearing(_Part):
     """Probability from which the end-of-turn model's word counts as complete."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""
-    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 192
+    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 96
     """Sustained speech that stops the robot's own; a cough is shorter."""
-    barge_in_above: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    barge_in_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Probability from which a chunk is speech while the robot speaks."""
     push_to_talk: bool = False
     """Listen only while a key is held."""
@@ -207,93 +196,3 @@ class Profile(BaseSettings):
         """The environment wins over the file; nothing else is read."""
         del settings_cls, dotenv_settings, file_secret_settings
         return env_settings, init_settings
-
-
-def find(name: str) -> Path:
-    """The file of a profile given by path or by the name of a shipped one."""
-    if "/" in name or name.endswith(".toml"):
-        return Path(name)
-    path = shipped("device_profiles") / f"{name}.toml"
-    if not path.is_file():
-        names = sorted(file.stem for file in path.parent.glob("*.toml"))
-        raise BadProfile(f"no device profile is called {name!r}", _suggest(name, names))
-    return path
-
-
-def load(name: str = DEFAULT) -> Profile:
-    """Reads a profile. Raises BadProfile: file, line, what is wrong, and the nearest thing that is right."""
-    path = find(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except OSError as error:
-        raise BadProfile(f"{path}: {error.strerror}", "name a readable device profile") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadProfile(f"{path}: not TOML: {error}") from error
-    _check_keys(path, text, tables)
-    try:
-        return Profile(**tables)
-    except SettingsError as error:
-        raise BadProfile(
-            f"environment {ENVIRONMENT_PREFIX}…: {str(error).splitlines()[0]}", "lists and tables are given as JSON"
-        ) from error
-    except ValidationError as error:
-        raise _explained(error.errors()[0], path, text) from error
-
-
-def _check_keys(path: Path, text: str, tables: dict[str, Any]) -> None:
-    """Tables nobody knows, in the file or in the environment; the models see only those that exist."""
-    known = list(Profile.model_fields)
-    for name in tables:
-        if name not in known:
-            raise BadProfile(f"{path}:{line_of(text, [name]) or 1}: unknown key {name}", _suggest(name, known))
-    for variable in os.environ:
-        table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable and table not in known:
-            raise BadProfile(f"environment {variable}: unknown key {table}", _suggest(table, known))
-
-
-def _explained(error: Any, path: Path, text: str) -> BadProfile:
-    place = [str(part) for part in error["loc"]]
-    line = next((found for end in range(len(place), 0, -1) if (found := line_of(text, place[:end]))), None)
-    variable = f"{ENVIRONMENT_PREFIX}{'__'.join(place).upper()}"
-    where = f"environment {variable}" if variable in os.environ or line is None else f"{path}:{line}"
-    key = ".".join(place)
-    if error["type"] == "extra_forbidden":
-        return BadProfile(f"{where}: unknown key {key}", _suggest(place[-1], known_keys(place[:-1])))
-    if error["type"] == "missing":
-        return BadProfile(f"{path}: {key} is missing", f"add {place[-1]} to [{'.'.join(place[:-1])}]" if place[1:] else f"add [{key}]")
-    return BadProfile(
-        f"{where}: {key}: {error['msg'].lower()}", f"it is {error['input']!r}" if not isinstance(error["input"], dict) else ""
-    )
-
-
-def known_keys(place: list[str]) -> list[str]:
-    """Keys the profile knows in a table."""
-    model: type[BaseModel] = Profile
-    for name in place:
-        inner = model.model_fields[name].annotation if name in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-
-
-def line_of(text: str, place: list[str]) -> int | None:
-    """The line that sets a key, or that opens its table; None where the file has neither."""
-    table, opened = "", None
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            table = header[1].replace(" ", "").replace('"', "")
-            if table == ".".join(place):
-                opened = number
-        elif assigned := re.match(r"""\s*["']?([A-Za-z0-9_.-]+)["']?\s*=""", line):
-            key = f"{table}.{assigned[1]}".strip(".")
-            if key == ".".join(place):
-                return number
-    return opened
