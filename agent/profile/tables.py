@@ -69,13 +69,13 @@ class Hearing(_Part):
     """Silence after which the turn may be over: the recogniser is asked, and the end-of-turn model."""
     whole_ms: Annotated[int, Field(ge=64, le=3000)] = 288
     """Silence that ends a turn whose sentence is complete."""
-    known_ms: Annotated[int, Field(ge=64, le=3000)] = 160
+    known_ms: Annotated[int, Field(ge=64, le=3000)] = 192
     """Silence that ends a turn whose words are known to be all: a question of the FAQ, small talk."""
     window_ms: Annotated[int, Field(ge=64, le=3000)] = 992
     """Silence that ends a turn while nobody knows whether the sentence is complete."""
     open_ms: Annotated[int, Field(ge=64, le=5000)] = 1200
     """Silence that ends a turn whose sentence is not complete."""
-    whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.983
+    whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Probability from which the end-of-turn model's word counts as complete."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""
