@@ -4,6 +4,7 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Literal
 
 from agent import profile as profiles
 from agent.audio import devices
+from agent.audio.device.library import PortAudio
 from agent.clock import Clock
-from agent.errors import VoxmeterError
+from agent.errors import MissingPart, VoxmeterError
 from agent.fitting import check_names, models_of, read_cards
 from agent.store.db import sqlite_version
+from agent.values import RATE_HZ
 from agent.weights import catalog, verify
 
 FREE_BYTES_MIN = 512 * 1024 * 1024
@@ -24,6 +27,11 @@ SYNC_MS_SLOW = 50
 """A disk slower than this delays every turn audibly."""
 
 SYNC_WRITES = 30
+
+KINDS: tuple[devices.Kind, ...] = ("input", "output")
+
+ANSWER_SECONDS_MAX = 2
+"""A device that has neither taken nor given sound by then is dead."""
 
 Status = Literal["good", "note", "bad"]
 
@@ -46,7 +54,7 @@ def examine(profile: str, state: Path, models: Path, clock: Clock) -> list[Check
         "disk": lambda: _disk(state),
         "sync": lambda: _sync(state, clock),
         "clock": lambda: _clock(clock),
-        "sound": _sound,
+        "sound": lambda: _sound(profile),
     }
     return [_safely(name, check) for name, check in checks.items()]
 
@@ -104,11 +112,43 @@ def _clock(clock: Clock) -> Check:
     return Check("clock", "note", says, "records carry boot time only, until the clock is synchronised (NTP)")
 
 
-def _sound() -> Check:
+def _sound(name: str) -> Check:
+    """Which devices a conversation would use, and whether they answer: each is opened for a moment."""
+    sound = profiles.load(name).sound
+    wanted = sound or profiles.Sound()
+    says, troubles = [], []
+    for kind in KINDS:
+        try:
+            says.append(f"{devices.CALLED[kind]} {_answering(kind, wanted)}")
+        except VoxmeterError as error:
+            troubles.append(error)
+    if not troubles:
+        return Check("sound", "good", ", ".join(says))
+    first = "; ".join([*says, *dict.fromkeys(trouble.message for trouble in troubles)])
+    return Check("sound", "note" if sound is None else "bad", first, troubles[0].todo)
+
+
+def _answering(kind: devices.Kind, sound: profiles.Sound) -> str:
+    """The device, once it has taken or given sound. Raises MissingPart where it does not."""
+    name = sound.input if kind == "input" else sound.output
+    library, came = PortAudio(), threading.Event()
+    found = devices.find(library.devices(), name, kind)
+    rates_hz = (RATE_HZ, found.device.rate_hz)
+
+    def arrived(_pcm: bytes, _age_s: float, _lost: bool) -> None:
+        came.set()
+
+    def silence(samples: int, _rate_hz: int, _in_s: float, _dry: bool) -> bytes:
+        came.set()
+        return bytes(samples * 2)
+
+    if kind == "input":
+        stream = library.open_input(found.device, rates_hz, sound.block_ms, sound.latency_ms, arrived)
+    else:
+        stream = library.open_output(found.device, rates_hz, sound.block_ms, sound.latency_ms, silence)
     try:
-        found = devices.names()
-    except VoxmeterError as error:
-        return Check("sound", "note", error.message, error.todo)
-    if not found:
-        return Check("sound", "note", "no sound device", "files still work: voxmeter ask FILE.wav")
-    return Check("sound", "good", ", ".join(found))
+        if not came.wait(ANSWER_SECONDS_MAX):
+            raise MissingPart(f"{found.device.name} does not answer", "check its plug, and what else uses it")
+    finally:
+        stream.close()
+    return f"{found.device.name}{f', for there is no {name}' if found.instead else ''}"

@@ -19,6 +19,7 @@ from agent.dialog.exchange.plan import Plan
 from agent.dialog.live import Conversation, Watching
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor
+from agent.errors import VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent
 from agent.profile import Sound
 from agent.values import Turn
@@ -42,15 +43,15 @@ class Hall:
 class Patient(Listening):
     """Hears all the time, but tells what customers do only while nobody else has the engines."""
 
-    def __init__(self, free: asyncio.Event, *heard_by: Any, **more: Any) -> None:
-        """`free` is set while nobody has them; the rest is for Listening."""
+    def __init__(self, free: asyncio.Event | None, *heard_by: Any, **more: Any) -> None:
+        """`free` is set while nobody has them, None where nobody ever does; the rest is for Listening."""
         super().__init__(*heard_by, **more)
         self._free = free
 
     async def events(self) -> AsyncGenerator[SpeechEvent]:
         async with contextlib.aclosing(super().events()) as events:
             async for event in events:
-                while not self._free.is_set():
+                while self._free is not None and not self._free.is_set():
                     await self._free.wait()
                 yield event
 
@@ -81,6 +82,31 @@ class Live:
             "lag_ms": ears.lag_ms,
             "sparing": ears.sparing,
         }
+
+
+class Keeping:
+    """Keeps what was said, where the site wants that, while the conversation goes on."""
+
+    def __init__(self, app: App, say: Say) -> None:
+        self._app = app
+        self._say = say
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def keep(self, turn: Turn) -> None:
+        """Soon; what can't be kept is said in one line."""
+        task = asyncio.create_task(self._keep(turn))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, turn: Turn) -> None:
+        try:
+            await self._app.keep(turn)
+        except VoxmeterError as error:
+            self._say(f"a turn's words are not kept: {error}")
 
 
 @contextlib.asynccontextmanager
@@ -125,24 +151,19 @@ async def conversing(
     """A conversation in a hall; `told` takes each turn when it has ended, `answered` with how it was. What was said is kept, where it
     is to be. While `free` is given and not set, nobody is answered.
     """
-    keeping: set[asyncio.Task[None]] = set()
+    keeping = Keeping(app, say)
     turns: list[Turn] = []
 
     def ended(turn: Turn, plan: Plan | None) -> None:
         turns.append(turn)
         told(turn)
         answered(turn, plan)
-        task = asyncio.create_task(app.keep(turn))
-        keeping.add(task)
-        task.add_done_callback(keeping.discard)
+        keeping.keep(turn)
 
     async def refused(session: Session) -> None:
         say("a turn was refused: there is no room for its records")
         await app.announcer.say(app.profile.dialog.apology, hall.speaker.play, session.session_id)
 
-    if free is None:
-        free = asyncio.Event()
-        free.set()
     vad, eot = app.engines["vad"], app.engines.get("eot")
     listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say)
     silence_s = app.profile.dialog.session_silence_s
@@ -152,5 +173,4 @@ async def conversing(
     try:
         yield Live(conversation, listening, hall, turns)
     finally:
-        while keeping:
-            await asyncio.gather(*keeping, return_exceptions=True)
+        await keeping.aclose()

@@ -13,7 +13,8 @@ and root) may ask.
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,19 @@ NAME = TypeAdapter(Name)
 
 TOO_LONG = (f"a question of more than {PCM_BYTES_MAX // 32_000 // 60} minutes", "send a shorter recording")
 
+Robot = Callable[[], AbstractAsyncContextManager[App]]
+"""Gives the robot for one turn."""
+
 
 @contextlib.asynccontextmanager
-async def serving(app: App, state: Path, more: Mapping[str, Door] | None = None) -> AsyncIterator[None]:
+async def serving(app: App, state: Path, more: Mapping[str, Door] | None = None, robot: Robot | None = None) -> AsyncIterator[None]:
     """Answers commands while it is open, one turn after the other. At its end a turn under way is stopped, and has settled.
 
-    `more`: doors that need something besides the App.
+    `more`: doors that need something besides the App. `robot` gives the App to ask, where others speak to it as well.
     """
     one_at_a_time = asyncio.Lock()
     doors = {
-        "ask": lambda asked: _ask(app, one_at_a_time, asked),
+        "ask": lambda asked: _ask(robot or (lambda: nullcontext(app)), one_at_a_time, asked),
         "privacy forget": lambda asked: _forget(app, state, one_at_a_time, asked),
     }
     async with door.answering(doors | dict(more or {}), state, SOCKET, LIMITS, who="the owner"):
@@ -70,13 +74,13 @@ def session_named(name: object) -> str:
         raise BadInput("the session_id is not a text of 1 to 200 characters", "give one that usage list shows") from error
 
 
-async def _ask(app: App, one_at_a_time: asyncio.Lock, asked: dict[str, Any]) -> dict[str, Any]:
-    session = session_named(asked["session_id"]) if "session_id" in asked else app.clock.new_id()
+async def _ask(robot: Robot, one_at_a_time: asyncio.Lock, asked: dict[str, Any]) -> dict[str, Any]:
+    named = session_named(asked["session_id"]) if "session_id" in asked else ""
     pcm = _sound(asked.get("pcm"))
     frames = [pcm[at : at + FRAME_BYTES].ljust(FRAME_BYTES, b"\0") for at in range(0, len(pcm), FRAME_BYTES)]
     spoken: list[Speech] = []
-    async with one_at_a_time:
-        heard = await app.hear(frames, spoken.append, session)
+    async with one_at_a_time, robot() as app:
+        heard = await app.hear(frames, spoken.append, named or app.clock.new_id())
     problems = []
     if sum(len(one.pcm) for one in spoken) > PCM_BYTES_MAX:
         spoken, problems = [], ["the spoken reply is too long to be handed over"]

@@ -20,6 +20,7 @@ from agent.profile import Profile
 from agent.store.state import Lock, state_folder
 from agent.store.waiting import age_s, waiting
 from agent.sync.worker import Worker
+from agent.talking.attending import Attending
 from agent.weights import catalog
 
 TIDY_SECONDS = 600
@@ -77,18 +78,24 @@ async def run(profile: str, state: Path | None, say: Say) -> None:
     """Owns the books and answers commands until cancelled; looks after the books when nothing else is to do."""
     folder = state_folder(state)
     async with contextlib.AsyncExitStack() as stack:
-        app = await stack.enter_async_context(opened(profiles.load(profile), folder, catalog.models_folder(), SystemClock()))
+        held = profiles.load(profile)
+        live = held.sound is not None
+        app = await stack.enter_async_context(opened(held, folder, catalog.models_folder(), SystemClock(), live=live))
         carrying = await stack.enter_async_context(upload.worker(app.profile, folder, app.ledger, app.clock, say))
-        await stack.enter_async_context(owner.serving(app, folder, _doors(app, carrying, folder)))
+        attending = Attending(app, say) if live else None
+        doors = _doors(app, carrying, attending, folder)
+        await stack.enter_async_context(owner.serving(app, folder, doors, attending.asked if attending else None))
         say(f"ready: device {app.profile.device.id}, state {folder}")
         async with asyncio.TaskGroup() as idle:
             idle.create_task(again_and_again(app.ledger.tidy, TIDY_SECONDS, app.clock, say))
             idle.create_task(_checking(app, folder, say))
             if carrying is not None:
                 idle.create_task(carrying.run())
+            if attending is not None:
+                idle.create_task(attending.run())
 
 
-def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, Door]:
+def _doors(app: App, carrying: Worker | None, attending: Attending | None, folder: Path) -> dict[str, Door]:
     async def sync_now(_: dict[str, Any]) -> dict[str, Any]:
         if carrying is None:
             raise BadInput(
@@ -98,7 +105,8 @@ def _doors(app: App, carrying: Worker | None, folder: Path) -> dict[str, Door]:
 
     async def status(_: dict[str, Any]) -> dict[str, Any]:
         told = await asyncio.to_thread(_status, app.profile, app.clock, folder)
-        return {"told": told | {"running": True, "sync": carrying.status() if carrying else None}}
+        hearing = attending.health() if attending else None
+        return {"told": told | {"running": True, "hearing": hearing, "sync": carrying.status() if carrying else None}}
 
     return {"sync now": sync_now, "status": status}
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, billing, demo, doctor, faq, models, privacy, run, sim, status, sync, tokens, usage
+from agent.cli import ask, bench, billing, demo, doctor, faq, models, privacy, run, sim, status, sync, talk, tokens, usage
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
@@ -27,6 +27,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.serve)
 app.command("status")(status.status)
+app.command("talk")(talk.talk)
 app.add_typer(models.app, name="models")
 app.add_typer(usage.app, name="usage")
 app.add_typer(sync.app, name="sync")

@@ -18,6 +18,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Repeats a run; by defa
 Seconds = Annotated[float, typer.Option("--seconds", min=0, help="How long to go on.")]
 Folder = Annotated[Path | None, typer.Option("--folder", help="Where to work; a RAM disk is fastest.")]
 
+TOLD_EVERY = 50
+"""Conversations between two lines about how far it is."""
+
 
 @app.callback()
 def group() -> None:
@@ -90,6 +93,36 @@ def scenarios(
         one = failed[0]
         again = f"voxmeter sim run {one['scenario']} --simulated --devices {devices} --seed {one['seed']}"
         fail(f"{len(failed)} of {told['runs']} runs are not as they must be; repeat the first with: {again}", 1)
+
+
+@app.command()
+def interrupts(
+    *,
+    count: Annotated[int, typer.Option("--count", min=0, help="Conversations at least.")] = 0,
+    seconds: Seconds = 0,
+    seed: Seed = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "scripted",
+    as_json: AsJson = False,
+) -> None:
+    """Interrupt and stop conversations at random moments, in virtual time, and add up their books. Exit 1 if one does not."""
+    del state_dir
+    from agent import profile as profiles
+    from agent.clock import SystemClock
+    from agent.fitting import read_cards
+    from agent.sim.talk.campaign import campaign
+
+    clock, began = SystemClock(), SystemClock().monotonic()
+
+    def more(so_far: int) -> bool:
+        if so_far % TOLD_EVERY == 0 and so_far:
+            typer.echo(f"{so_far} conversations", err=True)
+        return so_far < count or clock.monotonic() - began < seconds
+
+    told = campaign(_seed(seed, clock.seed()), read_cards(profiles.load(profile)), more)
+    out(as_json, told, lambda console: console.print_json(data=told))
+    if broken := told["broken"]:
+        fail(f"{len(broken)} of {told['runs']} do not add up; repeat the first with: --seed {broken[0]['seed']} --count 1", 1)
 
 
 @app.command("run")

@@ -20,7 +20,7 @@ def status(state_dir: StateDir = None, profile: ProfileName = "simulated", as_js
 def _show(console: Console, told: dict[str, Any]) -> None:
     waiting, sync = told["waiting"], told["sync"]
     console.print(f"robot     {told['device']}, {'running' if told['running'] else 'not running'}")
-    console.print("hearing   no: live conversation is not part of this version; files work")
+    console.print(f"hearing   {_hearing(told['hearing'])}")
     age = f", the oldest for {told['oldest_s'] / HOUR_S:.1f} h" if told["oldest_s"] is not None else ""
     console.print(f"backlog   {waiting['records']} records{age}")
     console.print(f"last ack  {waiting['last_ack'] or 'none yet'}")
@@ -29,3 +29,12 @@ def _show(console: Console, told: dict[str, Any]) -> None:
         console.print(f"link      {sync['link']}, {'up' if sync['up'] else 'down'}{problem}")
     console.print("lease     none")
     console.print(f"clock     {told['clock']['time']}, {told['clock']['quality']}")
+
+
+def _hearing(hearing: dict[str, Any] | None) -> str:
+    if hearing is None:
+        return "no: only a service whose profile has a [sound] table listens"
+    if not hearing["hearing"]:
+        return f"NO: {hearing['why']}"
+    mute = "" if hearing["speaker"]["speaking"] else f"; but MUTE: {hearing['speaker']['why']}"
+    return f"{hearing['device']}, {hearing['level']:.0f} dB, rate {hearing['rate']:.2f}; {hearing['floor']}{mute}"

@@ -1,0 +1,95 @@
+"""Keeps a robot listening for as long as its service runs: a conversation that fails is begun again, for a robot must not be deaf.
+
+Two may want the engines: customers in the hall, and whoever asks over the socket. One asks while nobody has the floor; what customers
+say meanwhile is heard, waits, and is answered next.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from agent import fitting
+from agent.app import App, stopped
+from agent.engines.host import start
+from agent.live import Live, Say, conversing, in_hall
+from agent.weights import catalog
+
+PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX = 0.5, 30.0
+"""Before a conversation that failed is begun again, doubling while it fails at once."""
+
+WELL_SECONDS = 60.0
+"""A conversation that went on for so long did not fail at once."""
+
+POLL_SECONDS = 0.05
+
+
+class Attending:
+    """One robot's conversation without an end."""
+
+    def __init__(self, app: App, say: Say) -> None:
+        self._app = app
+        self._say = say
+        self._live: Live | None = None
+        self._why = "it is being started"
+        self._free = asyncio.Event()
+        self._free.set()
+
+    async def run(self) -> None:
+        """Until cancelled; what is under way then settles."""
+        clock, pause_s = self._app.clock, PAUSE_SECONDS_FIRST
+        while True:
+            began = clock.monotonic()
+            try:
+                await self._converse()
+                why = "the microphone's sound has ended"
+            except Exception as error:  # noqa: BLE001  whatever it is: a robot that has stopped listening helps nobody
+                why = " ".join(str(error).split()) or type(error).__name__
+            if why != self._why:
+                self._say(f"the conversation: {why}; it is begun again")
+            self._why = why
+            pause_s = PAUSE_SECONDS_FIRST if clock.monotonic() - began > WELL_SECONDS else min(pause_s * 2, PAUSE_SECONDS_MAX)
+            await clock.sleep(pause_s)
+
+    async def _converse(self) -> None:
+        try:
+            async with in_hall(self._app, self._say) as hall, conversing(self._app, hall, self._say, free=self._free) as live:
+                self._live = live
+                forgetting = asyncio.create_task(self._forget(live))
+                try:
+                    await live.conversation.run()
+                finally:
+                    await stopped(forgetting)
+        finally:
+            self._live = None
+
+    async def _forget(self, live: Live) -> None:
+        """Nobody looks at turns that have ended."""
+        while True:
+            await self._app.clock.sleep(WELL_SECONDS)
+            live.turns.clear()
+
+    def health(self) -> dict[str, Any]:
+        """`{device, hearing, why, rate, floor, level, speaker}`."""
+        if self._live is None:
+            return {"device": None, "hearing": False, "why": self._why, "rate": 0.0, "floor": None, "level": None, "speaker": None}
+        told = self._live.health()
+        microphone, speaker = told["microphone"], told["speaker"]
+        heard = {name: microphone[name] for name in ("device", "hearing", "why", "rate")}
+        spoken = {name: speaker[name] for name in ("device", "speaking", "why")}
+        return heard | {"floor": told["floor"], "level": told["level"], "speaker": spoken}
+
+    @contextlib.asynccontextmanager
+    async def asked(self) -> AsyncIterator[App]:
+        """The robot for whoever asks it something besides, one at a time: from when nobody has the floor, with ears of its own."""
+        known, models = catalog.read(), catalog.models_folder()
+        ears = await start(fitting.settings_of(self._app.profile, "vad", known, models), self._app.clock)
+        try:
+            while self._live is not None and not self._live.idle:
+                await self._app.clock.sleep(POLL_SECONDS)
+            self._free.clear()
+            yield replace(self._app, engines=self._app.engines | {"vad": ears})
+        finally:
+            self._free.set()
+            await ears.aclose()
