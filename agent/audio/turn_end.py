@@ -31,9 +31,9 @@ PARTIAL_MS = 480
 ONSET_MS_MAX = 1_000
 """A noise that has not become speech by now is none, however it flickers; the robot must not stay lowered for it."""
 
-FALL_DB, FADE_DB = 25.0, 0.1
-"""A frame so far below the loudest of late is silence, whatever the detector says, which notices an end 60 ms after it. The loudest is
-forgotten by 3 dB a second. In a noisy hall nothing falls so far, and the detector decides alone."""
+FALL_DB, FADE_DB = 35.0, 0.1
+"""A frame so far below the loudest of late is silence, whatever the detector says, which notices an end 60 ms after it; the end of a
+word is not as soft. The loudest is forgotten by 3 dB a second. In a noisy hall nothing falls so far, and the detector decides alone."""
 
 RESUME_FRAMES = 2
 """Loud frames in a row that end a lull: one alone is a click."""

@@ -79,7 +79,7 @@ class Hearing(_Part):
     """Probability from which the end-of-turn model's word counts as complete."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""
-    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 96
+    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 128
     """Sustained speech that stops the robot's own; a cough is shorter."""
     barge_in_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Probability from which a chunk is speech while the robot speaks."""

@@ -40,6 +40,10 @@ class Reference(Protocol):
         """What goes out, silence included: s16le mono at RATE_HZ, of any length, without gaps while the device plays."""
         ...
 
+    def disturbed(self) -> None:
+        """The device has stalled: what comes back of it is later from now on."""
+        ...
+
 
 class DeviceSpeaker:
     """Implements the port Speaker. Speech waits while the device is being opened, and runs off unheard while it can't be."""
@@ -59,7 +63,7 @@ class DeviceSpeaker:
         self._to_reference = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
         self._rated: _Rated | None = None
         self._gone_since: float | None = None
-        self._underruns = 0
+        self._underruns = self._underruns_told = 0
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,6 +90,9 @@ class DeviceSpeaker:
 
     def hand_over(self) -> None:
         """Tells the reference what was played since the last call; whoever cleans what is heard calls it just before."""
+        if self._underruns != self._underruns_told and self._reference is not None:
+            self._reference.disturbed()
+        self._underruns_told = self._underruns
         while self._played:
             pcm = self._played.popleft()
             if self._reference is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.audio.echo.own_voice import SILENT_DB, OwnVoiceGate
+from agent.audio.echo.own_voice import PLAYING_DB, SILENT_DB, OwnVoiceGate
 from agent.errors import MissingPart
 from agent.profile import Sound
 from agent.values import RATE_HZ
@@ -39,6 +39,9 @@ FADE_DB = 0.3
 """Per piece: what is late is taken to be as loud as what was played lately, and not as the pause before it."""
 
 SILENCE = bytes(PIECE_BYTES)
+
+SHAKEN_MS = 700
+"""After a stall the canceller finds the delay again within so long; a guest who interrupts just then is heard that much later."""
 
 STARTLE_MS = 20
 """One loud piece is a click."""
@@ -68,7 +71,7 @@ class Echo:
         self._gate = OwnVoiceGate()
         self._played = bytearray()
         self._played_db = self._lately_db = SILENT_DB
-        self._late_ms = 0
+        self._late_ms = self._shaken_ms = 0
         self._spare_ms = BACKLOG_MS_MAX  # the least that lay unused lately
         self._watched_ms = 0
         self.guest = True
@@ -94,7 +97,20 @@ class Echo:
         cleaned = self._processed(self._module, pcm10ms)
         left_db = level_db(cleaned) if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
         self.guest = self._gate.step(self._played_db, level_db(pcm10ms), left_db)
+        self._calm(audible=self._lately_db > PLAYING_DB and self._late_ms <= LATE_MS_MAX)
+        if self._gate.loud_ms == STARTLE_MS and self.guest:
+            self.startled()
         return cleaned if self._gain is None else self._processed(self._gain, cleaned)
+
+    def disturbed(self) -> None:
+        """The loudspeaker has stalled: for a while what comes back is not where it is looked for, and nobody can be told from it."""
+        self._shaken_ms = SHAKEN_MS
+
+    def _calm(self, *, audible: bool) -> None:
+        if self._late_ms and audible:
+            self.disturbed()
+        self._shaken_ms = max(0, self._shaken_ms - PIECE_MS)
+        self.guest = self.guest and not (self._shaken_ms and audible)
 
     def _processed(self, module: Any, pcm: bytes) -> bytes:
         held = bytearray(pcm)

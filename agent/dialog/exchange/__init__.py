@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from agent.dialog.exchange.answer import Answer
-from agent.dialog.exchange.calls import Calls
+from agent.dialog.exchange.calls import Calls, unhurried
 from agent.dialog.exchange.gate import Gate
 from agent.dialog.exchange.plan import Plan, Verbatim
 from agent.dialog.exchange.robot import Robot
@@ -202,17 +202,3 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def unhurried(work: Coroutine[Any, Any, None]) -> None:
-    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from agent.clock import Clock
@@ -43,10 +43,14 @@ class Calls:
     async def intend(self, stages: Iterable[Stage], attempt: int = 1, begin: Iterable[Stage] = ()) -> None:
         """Announces calls, durably; those of `begin` are started with it. Raises what the ledger raises."""
         calls = {stage: self._call(stage, attempt) for stage in stages}
-        intent = await self._books.intend(list(calls.values()), begin=[calls[stage] for stage in begin])
-        self._open |= {(stage, attempt): (call, intent) for stage, call in calls.items()}
+        await unhurried(self._announce(calls, [calls[stage] for stage in begin]))
         if self._noting is None:
             self._noting = asyncio.create_task(self._note_each_second())
+
+    async def _announce(self, calls: Mapping[Stage, OpenCall], begin: list[OpenCall]) -> None:
+        """To its end, whoever is stopped meanwhile: what the ledger holds must be known here."""
+        intent = await self._books.intend(list(calls.values()), begin=begin)
+        self._open |= {(stage, call.attempt): (call, intent) for stage, call in calls.items()}
 
     def _call(self, stage: Stage, attempt: int) -> OpenCall:
         engine = self._engines[stage]
@@ -129,3 +133,17 @@ class Calls:
         calls = [self._open.pop(key)[0] for key in keys]
         if calls:
             await self._books.drop(calls)
+
+
+async def unhurried(work: Coroutine[Any, Any, None]) -> None:
+    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled

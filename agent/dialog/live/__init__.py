@@ -190,10 +190,8 @@ class Conversation:
         failure = None if running.task.cancelled() else running.task.exception()
         if isinstance(failure, LedgerFull):
             self._keep(asyncio.ensure_future(self._watching.refused(self.session)))
-        elif isinstance(failure, VoxmeterError):
-            self._watching.say(str(failure))
-        elif failure is not None:
-            raise failure
+        elif failure is not None:  # whatever it was, it cost a turn and not the robot
+            self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {failure!r}")
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)

@@ -345,6 +345,9 @@ def test_the_cleaner_gets_10_ms_and_knows_what_was_played() -> None:
             self.sizes: set[int] = set()
             self.guest = True
 
+        def disturbed(self) -> None:
+            pass
+
         def played(self, pcm: bytes) -> None:
             self.far += pcm
 

@@ -32,7 +32,7 @@ def test_an_answer_begun_in_the_lull_sounds_when_the_turn_is_over(tmp_path: Path
 def test_a_customer_who_goes_on_supersedes_it_and_is_answered_once(tmp_path: Path) -> None:
     frames = sound((0.5, False), (1.0, True), (0.7, False), (1.0, True))
     options: Options = {
-        "asr": {"transcripts": ["what time is breakfast on sunday"], "ms_per_word": 400},
+        "asr": {"transcripts": ["what time is breakfast on sunday"], "ms_per_word": 300},
         "eot": {"probabilities": [0.1, 0.9]},
     }
     told = played(tmp_path, Scene(frames, options, hearing=HEARING))
