@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from agent.dialog.pipeline import Pipeline, Play
 from agent.dialog.telling import told
 from agent.dialog.wording.guard import Guard
 from agent.dialog.wording.numbers import aloud
-from agent.engines.host import Hosted, start
+from agent.engines.host import Hosted
 from agent.errors import BadInput, LedgerFull, VoxmeterError
 from agent.metering import tokens
 from agent.ports import EngineSettings, Vad
@@ -31,6 +31,9 @@ from agent.store.ledger.space import MEBIBYTE, Limits
 from agent.store.words import Words
 from agent.values import Prompt, Speech, Stage, Turn
 from agent.weights import catalog
+
+ANSWERING = ("llm", "tts")
+"""Parts that a robot does not need to listen: a live conversation begins without them, and its first answer waits for them."""
 
 HANDOFF = "event/handoff"
 """Topic of the event that calls a person, below the device's own."""
@@ -125,7 +128,7 @@ async def opened(
     async with contextlib.AsyncExitStack() as stack:
         ledger = (open_ledger or ledger_of)(profile, state, clock)
         stack.push_async_callback(ledger.aclose)
-        engines = await _started(settings, clock, stack)
+        engines = await _started(settings, clock, stack, ANSWERING if live else ())
         names = {stage: counter.name for stage, counter in counters.items()} | {"asr": fitting.asr_vocabulary(settings["asr"])}
         books = Books(ledger, versions, profile.billing.time_zone, names, clock)
         await books.recover()
@@ -171,17 +174,16 @@ async def stopped(task: "asyncio.Task[Any]") -> None:
         await task
 
 
-async def _started(settings: dict[str, EngineSettings], clock: Clock, stack: contextlib.AsyncExitStack) -> dict[str, Hosted[Any, Any]]:
-    """All engines, started side by side; none is left running if one fails."""
-    tasks = {part: asyncio.create_task(start(one, clock)) for part, one in settings.items()}
-    done = await asyncio.gather(*tasks.values(), return_exceptions=True)
-    for host in done:
-        if not isinstance(host, BaseException):
-            stack.push_async_callback(host.aclose)
-    for failure in done:
-        if isinstance(failure, BaseException):
-            raise failure
-    return {part: task.result() for part, task in tasks.items()}
+async def _started(
+    settings: dict[str, EngineSettings], clock: Clock, stack: contextlib.AsyncExitStack, later: Sequence[str]
+) -> dict[str, Hosted[Any, Any]]:
+    """All engines, started side by side, those of `later` not waited for; none is left running if one fails."""
+    engines: dict[str, Hosted[Any, Any]] = {part: Hosted(one, clock) for part, one in settings.items()}
+    for engine in engines.values():
+        engine.launch()
+        stack.push_async_callback(engine.aclose)
+    await asyncio.gather(*(engine.ready() for part, engine in engines.items() if part not in later))
+    return engines
 
 
 def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], guard: Guard, clock: Clock) -> Manner:

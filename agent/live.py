@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.app import App
+from agent.app import ANSWERING, App
 from agent.audio.device.capture import DeviceMicrophone
 from agent.audio.device.library import PortAudio
 from agent.audio.device.playback import DeviceSpeaker
@@ -19,7 +19,7 @@ from agent.dialog.exchange.plan import Plan
 from agent.dialog.live import Conversation, Watching
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor
-from agent.errors import VoxmeterError
+from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent
 from agent.profile import Sound
 from agent.values import Turn
@@ -170,7 +170,18 @@ async def conversing(
     conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, floor, say), silence_s=silence_s)
     if hall.echo is not None:
         hall.echo.startled = conversation.startled
+    starting = asyncio.create_task(_say_what_fails(app, say))
     try:
         yield Live(conversation, listening, hall, turns)
     finally:
+        starting.cancel()
         await keeping.aclose()
+
+
+async def _say_what_fails(app: App, say: Say) -> None:
+    """What answers may still be starting while the robot listens; an engine that can't is told before anybody asks."""
+    for part in ANSWERING:
+        try:
+            await app.engines[part].ready()
+        except EngineFailed as failure:
+            say(str(failure))

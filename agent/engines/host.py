@@ -58,8 +58,18 @@ class Hosted(Generic[In, Out]):
 
     async def start(self) -> None:
         """Returns when the engine has loaded its model. Raises EngineFailed when it can't."""
+        self.launch()
+        await self.ready()
+
+    def launch(self) -> None:
+        """Begins to start it; calls wait until it is ready."""
         self._task = asyncio.create_task(self._keep(), name=f"host of {self.name}")
-        await self._until_ready()
+
+    async def ready(self) -> None:
+        """Returns when a start has ended well. Raises EngineFailed when the last one did not."""
+        await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def recycle_above(self, grown_mb: float) -> None:
         """A child that has grown by more than this since its first call gets a successor; `math.inf`: never."""
@@ -86,7 +96,7 @@ class Hosted(Generic[In, Out]):
 
     async def begin(self, call: HostedCall[In, Out]) -> None:
         """Makes this the engine's call; the one before it, if still under way, is cancelled by the child."""
-        await self._until_ready()
+        await self.ready()
         before, self._call = self._call, call
         if before is not None and before is not call:
             before.supersede(EngineFailed(f"{self.name} has moved on to another call"))
@@ -95,11 +105,6 @@ class Hosted(Generic[In, Out]):
     async def write(self, frame: Frame) -> None:
         if self._life is not None:
             await self._life.write(frame)
-
-    async def _until_ready(self) -> None:
-        await self._settled.wait()
-        if self._failure is not None:
-            raise self._failure
 
     async def _keep(self) -> None:
         """Keeps a child alive until cancelled."""
