@@ -125,6 +125,31 @@ def interrupts(
         fail(f"{len(broken)} of {told['runs']} do not add up; repeat the first with: --seed {broken[0]['seed']} --count 1", 1)
 
 
+@app.command()
+def soak(
+    *,
+    minutes: Annotated[float, typer.Option("--minutes", min=1, help="How long to go on.")] = 5,
+    hours: Annotated[float | None, typer.Option("--hours", min=0.1, help="The same in hours.", show_default=False)] = None,
+    seed: Seed = None,
+    folder: Folder = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "hotel",
+    as_json: AsJson = False,
+) -> None:
+    """Let guests talk to a robot with real models for hours, and see that it does not grow. Exit 1 if it does, or the books are broken."""
+    from agent.clock import SystemClock
+    from agent.sim.soak import watch
+
+    clock = SystemClock()
+    number = _seed(seed, clock.seed())
+    with tempfile.TemporaryDirectory(dir=_folder(folder or state_dir)) as scratch:
+        minutes = minutes if hours is None else hours * 60
+        told = run(watch.soak(profile, number, minutes, Path(scratch), clock=clock, told=lambda line: typer.echo(line, err=True)))
+    out(as_json, told, lambda console: console.print_json(data=told))
+    if broken := told["broken"]:
+        fail(f"{'; '.join(broken)}; repeat with --minutes {told['minutes']:g} --seed {number}", 1)
+
+
 @app.command("run")
 def run_scenario(
     scenario: Annotated[str, typer.Argument(help="Its name, or the path of its TOML file.")],

@@ -4,6 +4,7 @@ A sentence is understood whole, then made into sound piece by piece, each heard 
 so, for whatever reason, is spoken as Piper does it, by whole sentences.
 """
 
+import functools
 import json
 import logging
 import unicodedata
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from piper import PiperVoice, SynthesisConfig
+from piper import PiperVoice, SynthesisConfig, espeakbridge
 from piper.config import PiperConfig
 from piper.const import BOS, EOS, PAD
 
@@ -72,6 +73,7 @@ class TtsPiper:
 
     def __init__(self, settings: EngineSettings) -> None:
         onnxruntime.set_seed(SEED)
+        keep_language()
         config = PiperConfig.from_dict(json.loads(settings.files["voice.onnx.json"].read_text()))
         self._rate_hz = int(config.sample_rate)
         self._chosen = chosen(settings.options, config)
@@ -154,6 +156,12 @@ class TtsPiper:
             streamed = [utterance.sound(first, last) for first, last in windows.pieces(utterance.frames)]
             self._streams &= len(sound) == utterance.frames * self._vits.hop and same(sound, np.concatenate(streamed))
         self._gain = min(GAIN_MAX, LOUDNESS / max(1e-9, float(np.sqrt(np.mean(np.square(sound))))))
+
+
+def keep_language() -> None:
+    """Piper names espeak its language before every text, and each time espeak loses 1.4 KB; the same again is no longer passed on."""
+    if not hasattr(espeakbridge.set_voice, "cache_info"):
+        espeakbridge.set_voice = functools.lru_cache(maxsize=1)(espeakbridge.set_voice)
 
 
 def load(settings: EngineSettings) -> Vits | None:

@@ -7,6 +7,7 @@ speaker's embedding) as they are.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ class Utterance:
         """Frames of each phoneme id."""
         self.frames = int(self.durations.sum())
         self._voice, self._encoded = voice, encoded
-        self._latents = Ahead(self._flow, self.frames, FLOW_OVERLAP)
+        run = partial(_run, voice.flow, encoded)  # no method: the cycle would keep a sentence's tensors until Python looks for cycles
+        self._latents = Ahead(run, self.frames, FLOW_OVERLAP)
 
     def sound(self, first: int, last: int) -> Frames:
         """The samples of frames [first, last), float32 in [-1, 1]."""
@@ -61,18 +63,15 @@ class Utterance:
 
     def whole(self) -> Frames:
         """All samples in one run of each part, which nothing bounds."""
-        return self._decode(self._flow(0, self.frames), 0, self.frames)
-
-    def _flow(self, since: int, until: int) -> Frames:
-        return self._run(self._voice.flow, self._encoded, since, until)
+        return self._decode(_run(self._voice.flow, self._encoded, 0, self.frames), 0, self.frames)
 
     def _decode(self, latents: Frames, since: int, until: int) -> Frames:
         named = {self._voice.flow.get_outputs()[0].name: latents}
-        return self._run(self._voice.decoder, self._encoded | named, since, until).reshape(-1)
+        return _run(self._voice.decoder, self._encoded | named, since, until).reshape(-1)
 
-    @staticmethod
-    def _run(part: Any, tensors: Tensors, since: int, until: int) -> Frames:
-        read = {value.name: tensors[value.name] for value in part.get_inputs()}
-        cut = {name: tensor[..., since:until] if tensor.shape[-1] > 1 else tensor for name, tensor in read.items()}
-        made: Frames = part.run(None, cut)[0]
-        return made
+
+def _run(part: Any, tensors: Tensors, since: int, until: int) -> Frames:
+    read = {value.name: tensors[value.name] for value in part.get_inputs()}
+    cut = {name: tensor[..., since:until] if tensor.shape[-1] > 1 else tensor for name, tensor in read.items()}
+    made: Frames = part.run(None, cut)[0]
+    return made

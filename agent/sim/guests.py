@@ -1,6 +1,7 @@
 """Guests for a robot without a hall: another voice engine than the robot's own says their questions, and one is a human being."""
 
 import ctypes
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ WORDS_PER_MINUTE = 150
 """A little slower than espeak's own pace: guests in a lobby do not hurry."""
 
 RATE_PARAMETER = 1
+
+LOUD = 0.02
+"""Size of a sample from which a voice is not silent; what is said ends with its last such sample."""
 
 
 class GuestVoice:
@@ -49,6 +53,18 @@ class GuestVoice:
         if samples and count > 0:
             self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
+
+
+def said(voice: GuestVoice, text: str, speed: float = 1.0) -> bytes:
+    """A text in a guest's voice, nothing before the first sound and nothing after the last."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "said.wav"
+        speech = voice.say(text)
+        wav.write(path, [Speech(speech.pcm, round(speech.rate_hz * speed), text)])
+        samples = np.frombuffer(b"".join(wav.read(path)), "<i2").astype(np.float32) / np.float32(32_768)
+    loud = np.flatnonzero(np.abs(samples) > LOUD)
+    samples = samples[loud[0] : loud[-1] + 1] if len(loud) else samples
+    return bytes((np.clip(samples, -1, 0.999) * 32_768).astype("<i2").tobytes())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,14 @@
 """What guests ask in the hall: questions the FAQ has, small talk, and strange questions, each said by one of several voices."""
 
 import json
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from agent.audio import wav
 from agent.clock import seeded
 from agent.sim.guests import GuestVoice
-from agent.values import Speech
-
-LOUD = 0.02
-"""Size of a sample from which a voice is not silent; a question ends with its last such sample."""
+from agent.sim.guests import said as said  # noqa: PLC0414  others here take it from this module
 
 SPEEDS = (1.0, 0.94, 1.06)
 """A voice played slower or faster, its pitch with it, stands for another voice."""
@@ -60,18 +53,6 @@ def spoken(texts: list[tuple[str, str]], seed: int) -> Iterator[Question]:
     voice, chance = GuestVoice(), seeded(seed)
     for kind, text in texts:
         yield Question(kind, text, said(voice, text, chance.choice(SPEEDS)))
-
-
-def said(voice: GuestVoice, text: str, speed: float = 1.0) -> bytes:
-    """A text in a guest's voice, nothing before the first sound and nothing after the last."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "said.wav"
-        speech = voice.say(text)
-        wav.write(path, [Speech(speech.pcm, round(speech.rate_hz * speed), text)])
-        samples = np.frombuffer(b"".join(wav.read(path)), "<i2").astype(np.float32) / np.float32(32_768)
-    loud = np.flatnonzero(np.abs(samples) > LOUD)
-    samples = samples[loud[0] : loud[-1] + 1] if len(loud) else samples
-    return bytes((np.clip(samples, -1, 0.999) * 32_768).astype("<i2").tobytes())
 
 
 def chosen(count: int, corpus: Path, seed: int) -> list[tuple[str, str]]:
