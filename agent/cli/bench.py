@@ -1,5 +1,6 @@
 """`voxmeter bench`: measures this build beside the reference, in one run."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -89,4 +90,37 @@ def engines(
 
     models = catalog.models_folder()
     told = {"asr": asr.measure(models, rounds), "llm": llm.measure(models, rounds, genai), "tts": tts.measure(models, rounds)}
+    out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
+def talk(
+    *,
+    corpus: Annotated[Path, typer.Option("--corpus", help="Questions, small talk, speech with transcripts.")] = Path("tests/golden"),
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Asked aloud, in real time.")] = 110,
+    interruptions: Annotated[int, typer.Option("--interruptions", min=0, help="Of stories the robot tells.")] = 40,
+    echo_minutes: Annotated[float, typer.Option("--echo-minutes", min=0, help="Of the robot's own speech, heard by itself.")] = 10,
+    voices: Annotated[int, typer.Option("--voices", min=1, max=4, help="66 questions each, in the study of who is cut off.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is chosen.")] = 1,
+    picture: Annotated[Path | None, typer.Option("--picture", help="A PNG of first sounds and interruptions.", dir_okay=False)] = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "hotel",
+    as_json: AsJson = False,
+) -> None:
+    """A live robot in a hall of virtual sound devices: first sounds, interruptions, its own echo, who is cut off, what is misheard."""
+    del state_dir
+    from agent.bench import talk as measured
+
+    measuring = measured.run(
+        profile,
+        corpus,
+        questions=questions,
+        interruptions=interruptions,
+        echo_minutes=echo_minutes,
+        voices=voices,
+        seed=seed,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+        picture=picture,
+    )
+    told = run(measuring)
     out(as_json, told, lambda console: console.print_json(data=told))

@@ -8,9 +8,15 @@ from typing import Any
 
 from agent.bench.talk.questions import Question
 from agent.bench.talk.stage import Asked, Stage
+from agent.dialog.exchange.plan import UNSURE
 
 REACH_MS = {"llm": (550, 1000), "ready": (350, 600)}
 """(median, 95th percentile) of the first sound, of answers of the language model and of those that stand ready."""
+
+SUMS = {"ready": ("faq", "phrase"), "all_ready": ("faq", "phrase", "unknown")}
+"""Groups that are also reported together."""
+
+GROUPS = ("llm", "gave_way", "faq", "phrase", "unknown")
 
 SUPERSEDED_SHARE_MAX = 0.15
 
@@ -21,36 +27,60 @@ def percentile(values: list[float], share: float) -> float | None:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1) if ordered else None
 
 
-async def ask_all(stage: Stage, questions: Iterable[Question], progress: Any) -> list[tuple[Question, Asked]]:
-    """Asks one after the other, each when the answer before has ended."""
-    asked = []
+async def ask_all(stage: Stage, questions: Iterable[Question], progress: Any) -> list[tuple[Question, Asked | None]]:
+    """Asks one after the other, each when the answer before has ended; None for what no turn came of."""
+    asked: list[tuple[Question, Asked | None]] = []
     for number, question in enumerate(questions, 1):
-        one = await stage.ask(question.pcm)
+        one = await stage.asked(question.pcm)
         asked.append((question, one))
-        progress(f"{number}: {question.text!r} heard as {one.turn['transcript']!r}, {one.plan}, {one.first_sound_ms} ms")
+        if one is None:
+            progress(f"{number}: {question.text!r} was not heard")
+        else:
+            progress(f"{number}: {question.text!r} heard as {one.turn['transcript']!r}, {one.plan}, {one.first_sound_ms} ms")
     return asked
 
 
 def group(asked: Asked) -> str:
-    """`llm`: the model's own words sound first. `ready`: an FAQ entry or a phrase, also the one that stands in for the model."""
-    return "llm" if asked.plan == "llm" and not asked.gave_way else "gave_way" if asked.plan == "llm" else "ready"
+    """Whose words sound first, and whether somebody vouched that the customer had finished.
+
+    `llm`: the model's own. `gave_way`: a phrase in place of the model's, which were stopped. `faq`: an entry. `phrase`: one that is
+    certain, as a greeting. `unknown`: a phrase that admits, offers a person or makes do; it waits longer on purpose, because words
+    that nobody knows may not have been all. `none`: nothing was to be said.
+    """
+    source, _, about = asked.plan.partition(":")
+    if source == "llm":
+        return "gave_way" if asked.gave_way else "llm"
+    if source == "phrase":
+        return "unknown" if about in UNSURE else "phrase"
+    return "faq" if source == "faq" else "none"
 
 
-def told(asked: list[tuple[Question, Asked]]) -> dict[str, Any]:
-    """Figures with what they should reach."""
-    by_group: dict[str, list[float]] = {"llm": [], "ready": [], "gave_way": []}
+def told(results: list[tuple[Question, Asked | None]]) -> dict[str, Any]:
+    """Figures with what they should reach. Who was answered before he had finished waited for nothing, and is only counted."""
+    asked = [(question, one) for question, one in results if one is not None]
+    by_group: dict[str, list[float]] = {name: [] for name in GROUPS}
     for _, one in asked:
-        if one.first_sound_ms is not None:
+        if one.first_sound_ms is not None and not one.cut_off and group(one) in by_group:
             by_group[group(one)].append(one.first_sound_ms)
-    figures: dict[str, Any] = {}
-    for name, values in by_group.items():
-        figures[name] = {
-            "answers": len(values),
-            "median_ms": round(statistics.median(values), 1) if values else None,
-            "p95_ms": percentile(values, 0.95),
-            "reach_ms": REACH_MS.get(name),
-        }
-    return {"questions": len(asked), "first_sound": figures, "superseded": _superseded(asked), "answered_by": _sources(asked)}
+    by_group |= {name: [value for part in parts for value in by_group[part]] for name, parts in SUMS.items()}
+    return {
+        "questions": len(results),
+        "not_heard": len(results) - len(asked),
+        "cut_off": sum(one.cut_off for _, one in asked),
+        "no_sound": sum(one.first_sound_ms is None for _, one in asked),
+        "first_sound": {name: _figures(values, REACH_MS.get(name)) for name, values in by_group.items()},
+        "superseded": _superseded(asked),
+        "answered_by": _sources(asked),
+    }
+
+
+def _figures(values: list[float], reach: tuple[int, int] | None) -> dict[str, Any]:
+    median, p95 = (round(statistics.median(values), 1) if values else None), percentile(values, 0.95)
+    figures = {"answers": len(values), "median_ms": median, "p95_ms": p95, "each_ms": [round(value) for value in values]}
+    if reach is None:
+        return figures
+    reached = median <= reach[0] and p95 <= reach[1] if median is not None and p95 is not None else None
+    return figures | {"reach_ms": list(reach), "reached": reached}
 
 
 def _superseded(asked: list[tuple[Question, Asked]]) -> dict[str, Any]:
@@ -58,12 +88,9 @@ def _superseded(asked: list[tuple[Question, Asked]]) -> dict[str, Any]:
     stages = [stage for _, one in asked for stage in one.turn["stages"] if stage["billed_tokens"] is not None]
     lost = sum((Decimal(stage["billed_tokens"]) for stage in stages if stage["outcome"] == "superseded"), Decimal(0))
     billed = sum((Decimal(stage["billed_tokens"]) for stage in stages if stage["outcome"] != "superseded"), Decimal(0))
-    return {
-        "tokens": str(lost),
-        "billed": str(billed),
-        "share": round(float(lost / billed), 4) if billed else None,
-        "reach": SUPERSEDED_SHARE_MAX,
-    }
+    share = round(float(lost / billed), 4) if billed else None
+    reached = None if share is None else share <= SUPERSEDED_SHARE_MAX
+    return {"tokens": str(lost), "billed": str(billed), "share": share, "reach": SUPERSEDED_SHARE_MAX, "reached": reached}
 
 
 def _sources(asked: list[tuple[Question, Asked]]) -> dict[str, dict[str, int]]:

@@ -11,18 +11,23 @@ ECHO_DB = -10.0
 STOPS = ("hushed",)
 DUCKS = ("doubting",)
 
+UNHEARD_MAX = 5
+"""Of a robot that hears no more nothing can be said."""
+
 
 async def measure(stage: Stage, stories: Sequence[Question], minutes: float, progress: Any) -> dict[str, Any]:
     """False stops and false duckings in so many minutes of the robot's own speech, its echo at ECHO_DB."""
     stage.hall.echo(ECHO_DB)
-    spoken_s, told, cut = 0.0, 0, 0
+    spoken_s, told, cut, unheard = 0.0, 0, 0, 0
     since = len(stage.floors)
     try:
-        while spoken_s < minutes * 60:
-            asked = await stage.ask(stories[told % len(stories)].pcm)
+        while spoken_s < minutes * 60 and unheard < UNHEARD_MAX:
+            asked = await stage.asked(stories[(told + unheard) % len(stories)].pcm)
+            if asked is None:
+                unheard += 1
+                continue
             voices = [one for one in asked.turn["stages"] if one["stage"] == "tts"]
-            begin, samples = stage.played_since(asked.spoken.last_at)
-            del begin
+            _, samples = stage.played_since(asked.spoken.last_at)
             spoken_s += float((abs(samples) > 1e-4).mean() * len(samples) / 16_000) if len(samples) else 0.0
             cut += any(one["outcome"] == "interrupted" for one in voices)
             told += 1
@@ -38,5 +43,7 @@ async def measure(stage: Stage, stories: Sequence[Question], minutes: float, pro
         "false_stops": stops,
         "cut": cut,
         "ducked": ducks,
+        "not_heard": unheard,
         "reach": 0,
+        "reached": stops == cut == 0 and spoken_s >= minutes * 60 if minutes else None,
     }
