@@ -20,8 +20,8 @@ WARM_UP_SHARE = 1 / 3
 """Of a shorter run."""
 
 UPPER_MB_H, SHORT_UPPER_MB_H = 3.0, 240.0
-"""What the upper bound of the slope may reach. A short run sees the end of the warming-up, in which even a robot without a leak
-still grows; its bound only finds what loses 50 kB or more with every turn."""
+"""What the upper bound of the slope may reach. A short run sees the warming-up, in which a robot without a leak still grows by 30 to
+60 MB an hour, and its allocators' to and fro of 20 MB; its bound only finds what loses half a megabyte with every turn."""
 
 TURNS_A_MINUTE_MIN = 2.0
 """Fewer and the robot did not converse."""
