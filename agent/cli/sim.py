@@ -128,7 +128,7 @@ def interrupts(
 @app.command()
 def soak(
     *,
-    minutes: Annotated[float, typer.Option("--minutes", min=1, help="How long to go on.")] = 5,
+    minutes: Annotated[float, typer.Option("--minutes", min=4, help="How long to go on.")] = 5,
     hours: Annotated[float | None, typer.Option("--hours", min=0.1, help="The same in hours.", show_default=False)] = None,
     seed: Seed = None,
     folder: Folder = None,
