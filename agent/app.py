@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class App:
     engines: dict[str, Hosted[Any, Any]]
     """By the profile's table: asr, llm, tts, vad, and eot and embed where it has them."""
     clock: Clock
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whoever keeps or forgets words has `words` to itself."""
 
     @property
     def books(self) -> Books:
@@ -92,11 +94,12 @@ class App:
         """Keeps what was said, where the site wants that, without what is a person's own."""
         if self.words is not None and turn.transcript:
             said = (self.manner.redacted(turn.transcript), self.manner.redacted(turn.reply))
-            keeping = asyncio.ensure_future(asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, *said))
-            try:
-                await asyncio.shield(keeping)
-            finally:
-                await keeping  # whoever stops the robot waits for it: the file must not be closed under it
+            async with self.one_at_a_time:
+                keeping = asyncio.ensure_future(asyncio.to_thread(self.words.keep, turn.session_id, turn.turn_id, *said))
+                try:
+                    await asyncio.shield(keeping)
+                finally:
+                    await keeping  # whoever stops the robot waits for it: the file must not be closed under it
 
 
 def written(spoken: list[Speech], out: Path | None) -> tuple[str | None, list[str]]:
@@ -204,7 +207,7 @@ def _manner(profile: Profile, counters: dict[Stage, tokens.TokenCounter], guard:
     )
 
 
-def _calling(ledger: SqliteLedger, profile: Profile) -> Callable[[str, str, str], Awaitable[None]]:
+def _calling(ledger: SqliteLedger, profile: Profile) -> Callable[[str, str, str], Coroutine[Any, Any, None]]:
     """Asks for a person: an event that waits in the ledger's outbox. No word of the conversation is in it."""
 
     async def call_person(reason: str, session_id: str, turn_id: str) -> None:

@@ -60,7 +60,7 @@ async def serving(app: App, state: Path, more: Mapping[str, Door] | None = None,
     one_at_a_time = asyncio.Lock()
     doors = {
         "ask": lambda asked: _ask(robot or (lambda: nullcontext(app)), one_at_a_time, asked),
-        "privacy forget": lambda asked: _forget(app, state, one_at_a_time, asked),
+        "privacy forget": lambda asked: _forget(app, state, asked),
     }
     async with door.answering(doors | dict(more or {}), state, SOCKET, LIMITS, who="the owner"):
         yield
@@ -98,9 +98,9 @@ def _sound(text: object) -> bytes:
     return pcm
 
 
-async def _forget(app: App, state: Path, one_at_a_time: asyncio.Lock, asked: dict[str, Any]) -> dict[str, Any]:
+async def _forget(app: App, state: Path, asked: dict[str, Any]) -> dict[str, Any]:
     session = session_named(asked.get("session_id"))
-    async with one_at_a_time:  # a turn keeps its words over the same connection
+    async with app.one_at_a_time:  # a turn keeps its words over the same connection
         forgetting = asyncio.create_task(asyncio.to_thread(forgotten, state, app.clock, session, app.words))
         try:
             return {"told": {"forgotten": await asyncio.shield(forgetting)}}

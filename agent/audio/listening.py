@@ -82,8 +82,9 @@ class Listening:
             while (event := await self._events.get()) is not None:
                 self._taken.set()
                 yield event
-            for task in tasks:
-                await task
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in ended:
+                task.result()
         finally:
             tasks += self._verdicts
             for task in tasks:

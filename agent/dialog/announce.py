@@ -27,12 +27,13 @@ class Announcer:
         call = OpenCall(robot.clock.new_id(), session_id, "tts", voice.name, voice.model)
         intent = await self._intended(call)
         running = RunningStage(call, voice, robot.clock, robot.clock.monotonic())
-        running.known.update(input_tokens=robot.manner.count_spoken(text), characters=len(text), characters_heard=len(text))
+        running.known.update(input_tokens=robot.manner.count_spoken(text), characters=len(text), characters_heard=0)
         spoken: list[Speech] = []
         try:
             await running.call.send(text)
             await running.call.finish()
             spoken = [speech async for speech in running.call]
+            running.known["characters_heard"] = len(text)  # it is played next
             running.end("completed")
             robot.sounds.keep(text, tuple(spoken))
         except EngineFailed as failure:
@@ -43,7 +44,7 @@ class Announcer:
             result = running.end("interrupted")
             if intent is not None:
                 with contextlib.suppress(VoxmeterError):
-                    await robot.books.settle(call, result, intent)
+                    await (robot.books.settle(call, result, intent) if running.call.begun else robot.books.drop([call]))
         return tuple(spoken)
 
     async def _intended(self, call: OpenCall) -> Appended | None:

@@ -55,7 +55,7 @@ class Attending:
     async def _converse(self) -> None:
         try:
             async with in_hall(self._app, self._say) as hall, conversing(self._app, hall, self._say, free=self._free) as live:
-                self._live = live
+                self._live, self._why = live, ""
                 forgetting = asyncio.create_task(self._forget(live))
                 try:
                     await live.conversation.run()

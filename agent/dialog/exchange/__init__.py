@@ -8,17 +8,17 @@ utterance is over the gate opens. Each stage settles on the books however it end
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from agent.dialog.exchange.answer import Answer
 from agent.dialog.exchange.calls import Calls, unhurried
 from agent.dialog.exchange.gate import Gate
-from agent.dialog.exchange.plan import Plan, Verbatim
+from agent.dialog.exchange.plan import Plan
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.session import Session
 from agent.dialog.stage import RunningStage
-from agent.errors import EngineFailed
+from agent.errors import EngineFailed, LedgerFull
 from agent.ports import Ears, Speaker
 from agent.values import AudioChunk, Transcript, Turn
 
@@ -42,9 +42,9 @@ class Exchange:
         heard_words: HeardWords = lambda _words, _until: True,
         sounded: Callable[[], None] = lambda: None,
         planned: Planned = lambda _plan, _until: None,
-        after: Sequence["asyncio.Future[Any]"] = (),
+        after: Callable[[], Iterable["asyncio.Future[Any]"]] = tuple,
     ) -> None:
-        """`after`: what must have ended before an answer may use the engines."""
+        """`after`: what must end before an answer may use the engines."""
         self._robot = robot
         self._ears = ears
         self._speaker = speaker
@@ -79,6 +79,8 @@ class Exchange:
 
     async def run(self) -> Turn:
         """Returns when the answer has sounded. A failed stage is told in the turn, not raised; raises what the books raise."""
+        if not self._robot.books.room():
+            raise LedgerFull("the ledger is full, no new turn is taken", "let the robot sync, or raise [ledger] quota_mb")
         try:
             await self.calls.intend(("asr", "llm", "tts"), begin=("asr",))
             if await self._hear():
@@ -127,7 +129,7 @@ class Exchange:
             self._begin_answer(until_ms)
 
     def _begin_answer(self, until_ms: int | None = None) -> None:
-        gate = Gate(self._speaker, is_open=self.complete and not self._held, passed=self._sounded)
+        gate = Gate(self._speaker, is_open=self.complete and not self._held, passed=self._passed)
         self.answer = Answer(
             self._robot,
             self.calls,
@@ -139,8 +141,14 @@ class Exchange:
         )
         self._making = asyncio.create_task(self._make(self.answer))
 
+    def _passed(self) -> None:
+        """A piece of the answer is on its way to the customer."""
+        if self.answer is not None:
+            self.answer.sounded()
+        self._sounded()
+
     async def _make(self, answer: Answer) -> None:
-        await asyncio.gather(*self._after, return_exceptions=True)
+        await asyncio.gather(*self._after(), return_exceptions=True)
         if not self.calls.intended(answer.attempt):
             await self.calls.intend(("llm", "tts"), answer.attempt)
         await answer.make()
@@ -166,17 +174,18 @@ class Exchange:
         answer.confirm()
         if not self._held:
             answer.gate.open()
+        await answer.call_person()
         await making
-        if isinstance(answer.plan, Verbatim) and answer.plan.handoff:
-            await self._robot.call_person(answer.plan.handoff, self._session.session_id, self.calls.turn_id)
         await answer.play(self._speaker)
 
     async def _close(self) -> None:
         if self._making is not None:
             await _ended(self._making)
-        if self.answer is not None and self.calls.intended(self.answer.attempt):
-            await self.answer.stop("interrupted" if self.complete else "superseded")
-        await self.calls.close()
+        try:
+            if self.answer is not None and self.calls.intended(self.answer.attempt):
+                await self.answer.stop("interrupted" if self.answer.has_sounded else "superseded")
+        finally:
+            await self.calls.close()
 
     def told(self) -> Turn:
         """The turn, as far as it has come."""

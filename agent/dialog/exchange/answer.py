@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from agent.dialog.exchange.calls import Calls
+from agent.dialog.exchange.calls import Calls, unhurried
 from agent.dialog.exchange.context import fit
 from agent.dialog.exchange.gate import Gate
 from agent.dialog.exchange.plan import Plan, Silent, Think, Verbatim
@@ -54,9 +54,10 @@ class Answer:
         self._session = session
         self._planned = planned
         self._llm: RunningStage[Prompt, str] | None = None
-        self._ready_made = self._confirmed = False
+        self.has_sounded = False
+        self._ready_made = self._confirmed = self._called = False
         self._thought: Outcome | None = None
-        """How the thinking ended; on the books only when the answer is the one."""
+        """How the thinking ended; on the books when the answer sounds, or has ended without a sound."""
         manner = robot.manner
         self._voice = Voice(
             robot.stages.tts,
@@ -73,6 +74,7 @@ class Answer:
         """Returns when all of its sound is made."""
         self.plan = plan = await self._robot.mind.plan(self.question, self._session)
         self._planned(plan)
+        await self.call_person()
         if isinstance(plan, Verbatim):
             self.reply = plan.text
             await self._say_kept(plan.text)
@@ -81,16 +83,28 @@ class Answer:
         await self._voice.finish(keep=self._ready_made)
 
     def confirm(self) -> None:
-        """The turn is over, and this is its answer: from now on it can be interrupted, not superseded."""
+        """The turn is over, and this is its answer."""
         self._confirmed = True
+
+    def sounded(self) -> None:
+        """The customer hears it: from now on it can be interrupted, not superseded."""
+        self.has_sounded = True
         self._settle_thought()
 
     def _settle_thought(self) -> None:
-        if self._confirmed and self._thought is not None and self._llm is not None:
+        if self._thought is not None and self._llm is not None:
             self._calls.end(self._llm, self._thought)
+
+    async def call_person(self) -> None:
+        """Asks for one, durably and once, where the answer promises it."""
+        promised = isinstance(self.plan, Verbatim) and self._confirmed and not self._called
+        if promised and isinstance(self.plan, Verbatim) and self.plan.handoff:
+            self._called = True
+            await unhurried(self._robot.call_person(self.plan.handoff, self._session.session_id, self._calls.turn_id))
 
     async def play(self, speaker: Speaker) -> None:
         """Returns when all of it has sounded, or the loudspeaker was stopped."""
+        self._settle_thought()
         await speaker.quiet()
         self.settle("completed")
 
@@ -102,7 +116,9 @@ class Answer:
 
     async def stop(self, outcome: Outcome) -> None:
         """Ends what is under way; whoever runs `make` has stopped doing so."""
-        await self._voice.stop()
+        await self._voice.stop()  # afterwards its usage is final
+        if self.has_sounded:
+            self._settle_thought()
         self.settle(outcome)
         await self._calls.stop(self.attempt, outcome)
 
@@ -146,7 +162,8 @@ class Answer:
         await llm.call.cancel()  # afterwards its usage is final; what has ended does not mind
         llm.made()
         self._thought = "interrupted" if self._voice.mute else "completed"
-        self._settle_thought()
+        if self.has_sounded:
+            self._settle_thought()
         if plan.instead and not said:
             self.reply = plan.instead
             await self._say_kept(plan.instead)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from agent.clock import Clock
@@ -69,9 +70,11 @@ class Calls:
         """The first ending of a call goes on the books, at once and beside whatever follows; a call that never began does not."""
         if running.result is None:
             result = running.end(outcome, problem)
-            self.results.append(result)
             if running.call.begun:
+                self.results.append(result)
                 self._settle(result)
+            elif outcome == "failed":  # it used nothing; that it failed is told
+                self.results.append(replace(result, usage=StageUsage(origin="unknown")))
 
     def free(self, stage: Stage, source: str, attempt: int, outcome: Outcome, *, characters: int | None = None) -> None:
         """Puts down that a stage was served without its engine, by `source`, a FAQ or a cache: 0 tokens in the announced call's place.
@@ -126,8 +129,11 @@ class Calls:
             if running.result is None:
                 await running.call.cancel()
                 self.end(running, "interrupted")
-        await asyncio.gather(*self._settling)
+        settled = await asyncio.gather(*self._settling, return_exceptions=True)
         await self._drop(list(self._open))
+        for failure in settled:
+            if isinstance(failure, BaseException):
+                raise failure
 
     async def _drop(self, keys: list[tuple[Stage, int]]) -> None:
         calls = [self._open.pop(key)[0] for key in keys]

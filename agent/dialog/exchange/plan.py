@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from agent.dialog.session import Session
+from agent.dialog.wording.intents import intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ class Mind(Protocol):
 
 
 class OpenMind:
-    """Leaves every answer to the language model: a robot without an FAQ."""
+    """Leaves every answer to the language model: a robot without an FAQ. Only "stop" it understands by itself."""
 
     async def plan(self, question: str, session: Session) -> Plan:
-        del question, session
-        return Think()
+        return Silent("emergency") if intent(question, session.language) == "emergency" else Think()

@@ -1,7 +1,8 @@
 """What one robot brings to every exchange: engines, books, and its manner of answering."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.clock import Clock
 from agent.dialog.books import Books
@@ -74,5 +75,5 @@ class Robot:
     clock: Clock
     mind: Mind = field(default_factory=OpenMind)
     sounds: Sounds = field(default_factory=Sounds)
-    call_person: Callable[[str, str, str], Awaitable[None]] = nobody
+    call_person: Callable[[str, str, str], Coroutine[Any, Any, None]] = nobody
     """Tells the site, durably, that a person is wanted: why, in which session and turn."""

@@ -107,7 +107,9 @@ class Voice:
             self._running.known["characters_heard"] = self._gate.heard
 
     async def stop(self) -> None:
-        """Makes no more sound."""
+        """Makes no more sound; afterwards its call's usage is final."""
+        if self._running is not None:
+            await self._running.call.cancel()
         if self._speaking is not None:
             self._speaking.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -7,7 +7,8 @@ two, the answer that was being said and the utterance that interrupts it, until 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Running:
 class Watching:
     """Who is told what happens."""
 
-    refused: Callable[[Session], Awaitable[None]]
+    refused: Callable[[Session], Coroutine[Any, Any, None]]
     """A turn had to be refused: there is no room for its records."""
     turn: Callable[[Turn, Plan | None], None] = lambda _turn, _plan: None
     """A turn has ended; how it was answered, if it was."""
@@ -72,6 +73,8 @@ class Conversation:
         self.running: list[Running] = []
         """Exchanges under way, the newest last."""
         self._closing: set[asyncio.Future[Any]] = set()
+        """Exchanges that were given up and still settle."""
+        self._errands: set[asyncio.Future[Any]] = set()
         self._quiet_since = self.clock.monotonic()
         self._lag_ms = 0.0
 
@@ -79,9 +82,10 @@ class Conversation:
         """Returns when the microphone's sound has ended and the last answer has sounded; stopped before, it settles what is under way."""
         looking = asyncio.create_task(self._look())
         try:
-            async for event in self._listener.events():
-                self._lag_ms = max(self._lag_ms, self._listener.lag_ms)
-                self._take(event)
+            async with contextlib.aclosing(self._listener.events()) as events:
+                async for event in events:
+                    self._lag_ms = max(self._lag_ms, self._listener.lag_ms)
+                    self._take(event)
             while self.running:
                 await asyncio.wait([one.task for one in self.running])
                 await self.clock.sleep(0)  # lets the callbacks of their ends run
@@ -92,6 +96,9 @@ class Conversation:
     async def _close(self) -> None:
         self._abandon()
         self._speaker.stop()
+        for errand in self._errands:
+            errand.cancel()
+        await asyncio.gather(*self._errands, return_exceptions=True)
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
@@ -123,7 +130,7 @@ class Conversation:
         """It is louder than the robot itself: lowers the voice at once, and raises it again unless somebody really begins to speak."""
         if self.floor == "speaking":
             self._happen("onset")
-            self._keep(asyncio.create_task(self._calm_down()))
+            self._errand(self._calm_down())
 
     async def _calm_down(self) -> None:
         await self.clock.sleep(STARTLED_SECONDS)
@@ -144,7 +151,7 @@ class Conversation:
 
     def _open(self) -> None:
         """Begins to recognise a new utterance; its answer waits until what it interrupts is off the engines."""
-        ears, before = LiveEars(), list(self._closing)
+        ears = LiveEars()
         if self.session_is_over():
             self._new_session()
         exchange = Exchange(
@@ -152,7 +159,7 @@ class Conversation:
             heard_words=lambda words, until_ms: self._words(running, words, until_ms),
             sounded=lambda: self._sounded(running),
             planned=self._planned,
-            after=before,
+            after=lambda: self._closing - {running.task},
         )  # fmt: skip
         running = Running(exchange, ears, asyncio.create_task(exchange.run()))
         self.running.append(running)
@@ -172,7 +179,7 @@ class Conversation:
                     self._happen("ended")
             elif final:
                 self.running.remove(running)
-                self._happen("nothing")
+                self._goes_on()
             return matters
         return final or not (more or self._load.level >= NO_SPECULATION)
 
@@ -180,6 +187,12 @@ class Conversation:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
         if until_ms is not None and vouches(plan):
             self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
+
+    def _goes_on(self) -> None:
+        """Nobody interrupted after all; what was being said may have ended meanwhile."""
+        self._happen("nothing")
+        if not self.running:
+            self._happen("done")
 
     def _sounded(self, running: Running) -> None:
         if running in self.running[-1:]:
@@ -189,17 +202,20 @@ class Conversation:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
         if isinstance(failure, LedgerFull):
-            self._keep(asyncio.ensure_future(self._watching.refused(self.session)))
+            self._errand(self._watching.refused(self.session))
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {failure!r}")
+        if running in self.running:
+            newest = running is self.running[-1]
+            self.running.remove(running)
+            self._remember(running)
+            if newest and self.floor == "hushed":
+                self._goes_on()
+            elif newest:
+                self._happen("done")
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
-        if running in self.running:
-            self.running.remove(running)
-            self._remember(running)
-            if not self.running or self.floor != "hushed":
-                self._happen("done")
 
     def _remember(self, running: Running) -> None:
         """Puts into the conversation what was asked, and what was heard of the answer."""
@@ -222,6 +238,8 @@ class Conversation:
 
     def _give_up(self, those: list[Running]) -> None:
         """Ends exchanges for good. What was heard of their answers stays in the conversation."""
+        for running in those:
+            running.exchange.hold(on=True)  # what is made from now on must not sound
         self._speaker.stop()
         self._speaker.pause(on=False)
         self._speaker.duck(on=False)
@@ -229,11 +247,14 @@ class Conversation:
             self.running.remove(running)
             self._remember(running)
             running.task.cancel()
-            self._keep(running.task)
+            self._closing.add(running.task)
+            running.task.add_done_callback(self._closing.discard)
 
-    def _keep(self, task: "asyncio.Future[Any]") -> None:
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something small beside the conversation."""
+        task = asyncio.ensure_future(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _hold(self) -> None:
         self.running[-1].exchange.hold(on=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from agent.dialog.exchange.plan import Mind, OpenMind
 from agent.dialog.exchange.robot import Manner, Robot, Stages
 from agent.dialog.live import Conversation, Watching
 from agent.dialog.session import Session
+from agent.dialog.turn import Floor
 from agent.engines.scripted import words
 from agent.metering.cards import Cards
 from agent.ports import EngineSettings
@@ -60,6 +61,8 @@ class Scene:
     silence_after_s: float = 8.0
     """Quiet after the last frame, for the answer to end in."""
     stop_at_s: float | None = None
+    room: Callable[[int], bool] = lambda _: True
+    """Whether the ledger has room for the turn of that number, from 1."""
     """The robot is stopped then."""
 
 
@@ -71,6 +74,8 @@ class Played:
     said: list[str] = field(default_factory=list)
     """Lines for whoever watches."""
     sessions: list[Session] = field(default_factory=list)
+    floors: list[Floor] = field(default_factory=list)
+    """Who had the floor, the last at the end."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     """For a person: why, session, turn."""
 
@@ -81,10 +86,22 @@ def play(scene: Scene, folder: Path, cards: Cards, seed: int = 1) -> Played:
     return run(_play(scene, folder, cards, seed))
 
 
+class _Ledger(SqliteLedger):
+    """One that is told when it is full."""
+
+    allows: Callable[[int], bool] = staticmethod(lambda _: True)
+    asked = 0
+
+    def room(self) -> bool:
+        self.asked += 1
+        return super().room() and self.allows(self.asked)
+
+
 async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
     clock, played = RobotClock(seed), Played()
     engines = {part: _engine(part, scene, clock) for part in STEPS_S}
-    ledger = SqliteLedger(folder, ROBOT, clock, writer=InlineWriter)
+    ledger = _Ledger(folder, ROBOT, clock, writer=InlineWriter)
+    ledger.allows = scene.room
     stages = Stages(engines["asr"], engines["llm"], engines["tts"])
     manner = Manner(
         (Message("system", "be kind"),), Prompt((), 40), 500, words, words, speculations_max=scene.speculations_max, history_messages_max=6
@@ -108,7 +125,7 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
     async def refused(session: Session) -> None:
         await Announcer(robot).say("I can't answer now.", speaker.play, session.session_id)
 
-    watching = Watching(refused, lambda turn, _: played.turns.append(turn), say=played.said.append)
+    watching = Watching(refused, lambda turn, _: played.turns.append(turn), played.floors.append, played.said.append)
     talk = Conversation(robot, listening, speaker, watching, silence_s=scene.silence_s)
     try:
         await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)

@@ -107,8 +107,10 @@ class SqliteLedger(Sending):
     async def post(self, topic: str, body: bytes) -> None:
         """See the port Outbox."""
         one = Posted(self._clock.new_id(), topic, body, self._clock.utc().isoformat(timespec="seconds"))
-        await self._do(lambda connection: outbox.put(connection, [one]))
-        self._posted.set()
+        try:
+            await self._do(lambda connection: outbox.put(connection, [one]))
+        finally:  # whoever was stopped meanwhile may have posted it
+            self._posted.set()
 
     async def posted(self) -> list[Posted]:
         """See the port Outbox."""

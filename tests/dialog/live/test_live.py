@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from agent.clock import SystemClock
+from agent.dialog.exchange.plan import Verbatim
+from agent.dialog.session import Session
 from agent.profile import Hearing
 from agent.sim.talk import Scene, sound
 from agent.sim.talk.campaign import scene
@@ -104,6 +106,43 @@ def test_a_monologue_is_answered_after_the_longest_utterance(tmp_path: Path) -> 
 def test_a_robot_that_is_stopped_has_settled(tmp_path: Path, stop_at_s: float) -> None:
     played(tmp_path, Scene(sound(*QUESTION), {"llm": {"replies": [LONG]}}, hearing=HEARING, stop_at_s=stop_at_s))
     assert endings(tmp_path)
+
+
+@pytest.mark.parametrize("gap_s", [2.2 + 0.064 * step for step in range(12)])
+def test_who_says_okay_as_an_answer_ends_leaves_nobody_speaking(tmp_path: Path, gap_s: float) -> None:
+    frames = sound((0.5, False), (1.0, True), (gap_s, False), (0.45, True))
+    options: Options = {
+        "asr": {"transcripts": ["what time is breakfast", "okay"]},
+        "llm": {"replies": ["It is served from half past six."]},
+    }
+    told = played(tmp_path, Scene(frames, options, hearing=HEARING))
+    assert told.floors[-1] == "listening"
+
+
+def test_an_interruption_there_is_no_room_for_lets_the_answer_go_on(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (3.0, False), (0.8, True))
+    told = played(tmp_path, Scene(frames, {"llm": {"replies": [LONG]}}, hearing=HEARING, silence_after_s=20, room=lambda turn: turn == 1))
+    (voice,) = [one for one in usage(tmp_path) if one["stage"] == "tts" and one["characters"] > 40]
+    assert (voice["outcome"], voice["characters_heard"]) == ("completed", voice["characters"])
+    assert told.floors[-1] == "listening"
+    assert len(told.turns) == 1
+
+
+class Colleague:
+    """Calls one for whoever says ambulance."""
+
+    async def plan(self, question: str, session: Session) -> Verbatim:
+        del session
+        calls = "ambulance" in question
+        return Verbatim("I am calling a colleague, please wait.", "phrase", "handing_over", "asked" if calls else "")
+
+
+def test_a_person_is_called_even_if_the_promise_is_interrupted_before_it_sounds(tmp_path: Path) -> None:
+    frames = sound((0.5, False), (1.0, True), (0.5, False), (0.6, True))
+    options: Options = {"asr": {"transcripts": ["call an ambulance", "please hurry"]}}
+    told = played(tmp_path, Scene(frames, options, {"tts": 1.5}, HEARING, Colleague()))
+    assert [why for why, _, _ in told.calls] == ["asked"]
+    assert ("tts", "superseded") in endings(tmp_path)  # nobody has heard of it
 
 
 @pytest.mark.parametrize("seed", [SEED + number for number in range(6)])  # its name tells the seed
