@@ -43,8 +43,8 @@ SILENCE = bytes(PIECE_BYTES)
 SHAKEN_MS = 700
 """After a stall the canceller finds the delay again within so long; a guest who interrupts just then is heard that much later."""
 
-STARTLE_MS = 20
-"""One loud piece is a click."""
+STARTLE_MS = 30
+"""Less is a click, or an echo for which the room has not been learnt yet."""
 
 
 def _nobody() -> None:
