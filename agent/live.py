@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.app import ANSWERING, App
 from agent.audio.device.capture import DeviceMicrophone
-from agent.audio.device.library import PortAudio
+from agent.audio.device.library import Library, PortAudio
 from agent.audio.device.playback import DeviceSpeaker
 from agent.audio.device.system import SoundSystem
 from agent.audio.echo.canceller import Echo
@@ -110,10 +110,10 @@ class Keeping:
 
 
 @contextlib.asynccontextmanager
-async def in_hall(app: App, say: Say) -> AsyncIterator[Hall]:
-    """Microphone and loudspeaker as the profile names them. Raises MissingPart without a sound library."""
+async def in_hall(app: App, say: Say, library: Library | None = None) -> AsyncIterator[Hall]:
+    """Microphone and loudspeaker as the profile names them, on PortAudio or another `library`. Raises MissingPart without one."""
     sound = app.profile.sound or Sound()
-    system = SoundSystem(PortAudio(), app.clock)
+    system = SoundSystem(library or PortAudio(), app.clock)
     cleaned = sound.echo_cancellation or sound.noise_suppression or sound.gain_control
     echo = Echo(sound) if cleaned else None
     speaker = DeviceSpeaker(sound, system, app.clock, say, reference=echo)

@@ -19,14 +19,10 @@ import orjson
 
 from agent import profile as profiles
 from agent.app import App, opened, stopped
-from agent.audio.device.capture import DeviceMicrophone
-from agent.audio.device.playback import DeviceSpeaker
-from agent.audio.device.system import SoundSystem
-from agent.audio.echo.canceller import Echo
 from agent.clock import SystemClock
 from agent.errors import VoxmeterError
-from agent.live import Hall, Live, conversing
-from agent.profile import Profile, Sound
+from agent.live import Live, conversing, in_hall
+from agent.profile import Profile
 from agent.sim.soak.card import Card
 from agent.values import Turn
 from agent.weights import catalog
@@ -45,21 +41,6 @@ def hurried(profile: Profile) -> Profile:
     return profile.model_copy(update={"dialog": profile.dialog.model_copy(update={"session_silence_s": SESSION_SILENCE_S})})
 
 
-@contextlib.asynccontextmanager
-async def in_hall_of(card: Card, app: App) -> AsyncIterator[Hall]:
-    """As `live.in_hall` composes it, on another sound library."""
-    sound = app.profile.sound or Sound()
-    system, echo = SoundSystem(card, app.clock), Echo(sound)
-    speaker = DeviceSpeaker(sound, system, app.clock, _said, reference=echo)
-    microphone = DeviceMicrophone(sound, system, app.clock, _said, cleaner=echo, before_cleaning=speaker.hand_over)
-    speaker.start()
-    try:
-        yield Hall(microphone, speaker, echo)
-    finally:
-        await speaker.aclose()
-        await microphone.aclose()
-
-
 def _said(line: str) -> None:
     tell(said=line)
 
@@ -73,7 +54,7 @@ async def talking(card: Card, app: App) -> AsyncIterator[Live]:
         tell(turn={"outcomes": [stage.outcome for stage in turn.stages]})
         lives[0].turns.clear()
 
-    async with in_hall_of(card, app) as hall, conversing(app, hall, _said, told, floor=lambda now: tell(floor=now)) as live:
+    async with in_hall(app, _said, card) as hall, conversing(app, hall, _said, told, floor=lambda now: tell(floor=now)) as live:
         lives.append(live)
         running = asyncio.create_task(live.conversation.run())
         try:
