@@ -1,6 +1,7 @@
 """The command line: `voxmeter COMMAND [OPTIONS]`. One file per command group, no logic; errors are one plain line."""
 
 import os
+import signal
 import sys
 
 import typer
@@ -57,6 +58,7 @@ def main() -> None:
         fail(f"{error.filename or 'system'}: {error.strerror or error}; check the path and its rights", 2)
     except UsageError as error:
         fail(f"{error.format_message()} See: voxmeter --help", 2)  # type: ignore[attr-defined]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C too many would kill the interpreter while it ends, and change the exit status
     if status == STOPPED:
         fail("stopped", STOPPED)
     raise SystemExit(status or 0)
