@@ -14,6 +14,18 @@ BATCH: Final = "usage/batch"
 MARK: Final = "usage/mark"
 ACK: Final = "usage/ack"
 
+REQUEST: Final = "cmd/req"
+RESULT: Final = "cmd/res"
+SYNC: Final = "cmd/sync"
+DESIRED: Final = "twin/desired"
+REPORTED: Final = "twin/reported"
+BIRTH: Final = "state/birth"
+PRESENCE: Final = "state/presence"
+TELEMETRY: Final = "state/telemetry"
+TIME: Final = "time/att"
+EVENT: Final = "event"
+"""Commands, twins, presence and events; `cmd/req/{id}`, `cmd/res/{id}`, `event/{name}`."""
+
 EVERY_BATCH: Final = "$share/billing/v1/+/+/" + BATCH
 EVERY_MARK: Final = "$share/billing/v1/+/+/" + MARK
 

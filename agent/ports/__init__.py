@@ -2,7 +2,22 @@
 
 from agent.ports.books import Appended, Draft, Entry, Ledger, OpenCall
 from agent.ports.engines import Asr, Call, Counter, Embedder, Engine, EngineSettings, Eot, Llm, Tts, Vad
-from agent.ports.road import BATCHES_MAX, Acked, Answer, Backlog, Link, LinkSettings, Outbox, Posted, Poster, Refused, Retry
+from agent.ports.fleet import CommandBook, Known, Steerable
+from agent.ports.road import (
+    BATCHES_MAX,
+    Acked,
+    Answer,
+    Backlog,
+    Delivered,
+    Link,
+    LinkSettings,
+    Outbox,
+    Posted,
+    Poster,
+    Refused,
+    Retry,
+    Steering,
+)
 from agent.ports.sound import (
     Began,
     Chunk,
@@ -30,7 +45,9 @@ __all__ = [
     "Began",
     "Call",
     "Chunk",
+    "CommandBook",
     "Counter",
+    "Delivered",
     "Draft",
     "Ears",
     "Embedder",
@@ -41,6 +58,7 @@ __all__ = [
     "Eot",
     "FalseStart",
     "HeardFrame",
+    "Known",
     "Ledger",
     "Link",
     "LinkSettings",
@@ -59,6 +77,8 @@ __all__ = [
     "Sounding",
     "Speaker",
     "SpeechEvent",
+    "Steerable",
+    "Steering",
     "Tts",
     "Vad",
 ]

@@ -1,7 +1,7 @@
 """The one road out: the backlog of the ledger, and the links that carry it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -92,8 +92,8 @@ class Poster(Protocol):
 
     async def ready(self) -> None: ...
 
-    async def post(self, topic: str, body: bytes) -> str:
-        """Empty when the broker has taken it, else why not."""
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> str:
+        """Empty when the broker has taken it, else why not. `topic` is below the device's own subtree."""
         ...
 
 
@@ -162,6 +162,31 @@ class Link(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message to this robot that is no ack: a command, a twin, the time."""
+
+    topic: str
+    """Below the device's own subtree: `cmd/req/…`, `twin/desired`."""
+    content: bytes = field(repr=False)
+    retained: bool
+    """It was kept by the broker, not sent to us now."""
+    confirm: Callable[[], None] = field(repr=False)
+    """Owed to every message; until then the broker sends it again with the next connection. Called again it does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What a link carries for those who steer the robot, besides the books."""
+
+    delivered: Callable[[Delivered], None] = lambda message: message.confirm()
+    """Takes what comes for this robot, in the event loop."""
+    will: Callable[[], tuple[str, bytes]] | None = None
+    """Asked before each connect: topic and body, retained, that the broker publishes if the connection is lost."""
+    connected: Callable[[], None] = lambda: None
+    """Called, in the event loop, each time a connection is welcomed and subscribed."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkSettings:
     """What a link is made from."""
 
@@ -180,3 +205,5 @@ class LinkSettings:
     """Without TLS; only to loopback."""
     heard: Callable[[Acked], None] = lambda _: None
     """Takes acks that nobody waits for any more."""
+    steering: Steering | None = None
+    """None: nobody steers this robot, and nothing is listened to but acks."""

@@ -20,7 +20,7 @@ class Broker:
     async def ready(self) -> None:
         await asyncio.sleep(0)
 
-    async def post(self, topic: str, body: bytes) -> str:
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> str:  # noqa: ARG002  the port has it
         assert topic == "event/handoff"
         self.offered.append(body)
         if self.offered.count(body) < 2:
