@@ -150,6 +150,29 @@ def soak(
         fail(f"{'; '.join(broken)}; repeat with --minutes {told['minutes']:g} --seed {number}", 1)
 
 
+@app.command()
+def fuzz(
+    *,
+    count: Annotated[int, typer.Option("--count", min=0, help="Messages at least, signatures taken for granted.")] = 0,
+    signed: Annotated[int, typer.Option("--signed", min=0, help="Messages at least with signatures that are checked.")] = 0,
+    seconds: Seconds = 0,
+    seed: Seed = None,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Feed mutated commands, twins, batches and acks to their readers. Exit 1 if one breaks, or takes what is none."""
+    del state_dir, profile
+    from agent.clock import SystemClock
+    from agent.sim.fuzz import campaign
+
+    clock = SystemClock()
+    told = campaign.fuzz(_seed(seed, clock.seed()), count=count, signed=signed, seconds=seconds, clock=clock).told()
+    out(as_json, told, lambda console: console.print_json(data=told))
+    if told["broken"]:
+        fail(f"{len(told['broken'])} messages broke a reader or were taken wrongly; repeat with --seed {told['seed']}", 1)
+
+
 @app.command("run")
 def run_scenario(
     scenario: Annotated[str, typer.Argument(help="Its name, or the path of its TOML file.")],

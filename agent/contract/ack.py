@@ -87,6 +87,11 @@ def read(content: bytes, signature: Mapping[str, str], trusted: Mapping[str, byt
     if len(content) > ACK_BYTES_MAX:
         raise BadInput(f"the ack has {len(content)} bytes; the most is {ACK_BYTES_MAX}")
     check_signed(content, signature, trusted, what="the ack")
+    return parsed(content)
+
+
+def parsed(content: bytes) -> Ack:
+    """An ack whose signature has been checked. Raises BadInput in one line."""
     try:
         return Ack.model_validate(orjson.loads(content))
     except ValidationError as error:
