@@ -70,11 +70,19 @@ def _bare(name: str, target: Target, text: bytes, counts: Counts) -> None:
         counts.crashes += 1
         _note(counts, name, f"{type(error).__name__}: {error}", text)
         return
-    if target.is_good(text):
+    if _agreed(target, text):
         counts.still_good += 1
     else:
         counts.accepted += 1
         _note(counts, name, "taken, and is none", text)
+
+
+def _agreed(target: Target, text: bytes) -> bool:
+    """The second opinion looks plainly; what it stumbles over is no message."""
+    try:
+        return target.is_good(text)
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _whole(name: str, target: Target, text: bytes, counts: Counts) -> None:
