@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from agent.errors import BadInput
+
 BACKDATED = datetime.timedelta(days=1)
 """A certificate is valid a little before it was made: the other machine's clock may be slow."""
 
@@ -52,6 +54,14 @@ def issue(by: Certificate, name: str, now: datetime.datetime, days: int, servers
     if servers:
         built = built.add_extension(x509.SubjectAlternativeName([_server(one) for one in servers]), critical=False)
     return _pem(built.sign(signer, SHA256()), key)
+
+
+def name_of(certificate: bytes, what: str = "the certificate") -> str:
+    """Whom it was issued for: the common name of the first one in PEM. Raises BadInput naming `what` it should have been."""
+    try:
+        return _common_name(x509.load_pem_x509_certificate(certificate))
+    except (ValueError, IndexError) as error:
+        raise BadInput(f"{what} is no certificate with a name, in PEM", "give the text that begins with -----BEGIN") from error
 
 
 def _begun(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, days: int) -> x509.CertificateBuilder:
