@@ -123,31 +123,50 @@ Decision: TypeAlias = Run | Cached | Reject | Expire | Drop
 
 def decide(asked: Asked, standing: Standing) -> Decision:
     """See the module."""
+    return (
+        _misdirected(asked, standing.addressee)
+        or _barred(asked.command, standing)
+        or _known(asked, standing.known)
+        or _replayed(asked, standing.highest)
+        or _stale(asked.command, standing)
+        or Run(asked.command)
+    )
+
+
+def _misdirected(asked: Asked, addressee: Addressee) -> Decision | None:
     command = asked.command
     if asked.topic_id != command.cmd_id:
         return Drop("wrong-topic", f"command {command.cmd_id} came under another id")
-    if not standing.addressee.is_meant(command.aud):
+    if not addressee.is_meant(command.aud):
         return Drop("wrong-audience", f"command {command.cmd_id} is for {command.aud}")
     if asked.retained:
         return Reject("retained", "it was retained by the broker; publish commands without the retain flag")
+    return None
+
+
+def _barred(command: Command, standing: Standing) -> Decision | None:
     if command.op not in standing.ops:
         return Reject("unknown-op", f"this robot knows no {command.op!r}")
     if command.op not in standing.allowed:
         return Reject("not-allowed", f"this robot's profile does not allow {command.op!r}")
-    if standing.known is not None:
-        return _known(asked, standing.known)
-    if command.seq <= standing.highest:
-        return Reject("replayed", f"seq {command.seq} is not above {standing.highest}, the last of key {asked.key_id}")
-    return _stale(command, standing) or Run(command)
+    return None
 
 
-def _known(asked: Asked, known: Known) -> Decision:
+def _known(asked: Asked, known: Known | None) -> Decision | None:
     """Nobody is given the result of something else."""
+    if known is None:
+        return None
     same = (known.key_id, known.seq, known.op, known.request) == (asked.key_id, asked.command.seq, asked.command.op, asked.request)
     return Cached(known) if same else Reject("forged", f"another command has the id {known.cmd_id}")
 
 
-def _stale(command: Command, standing: Standing) -> Reject | Expire | None:
+def _replayed(asked: Asked, highest: int) -> Decision | None:
+    if asked.command.seq > highest:
+        return None
+    return Reject("replayed", f"seq {asked.command.seq} is not above {highest}, the last of key {asked.key_id}")
+
+
+def _stale(command: Command, standing: Standing) -> Decision | None:
     if command.exp - command.iat > VALID_S_MAX:
         return Reject("too-long", f"it is valid for {command.exp - command.iat} s; the most is {VALID_S_MAX}")
     if standing.quality not in TRUSTED_QUALITIES:

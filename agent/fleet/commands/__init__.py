@@ -1,6 +1,16 @@
-"""Names the commands; each is one file, loaded when it is first asked for."""
+"""Names the commands, and what each says of itself; each is one file, loaded when it is first asked for."""
 
-from typing import Final
+import functools
+import pkgutil
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agent.contract.record import first_problem
+from agent.errors import BadInput
+from agent.ports import Steerable
 
 COMMANDS: Final[dict[str, str]] = {
     "ping": "agent.fleet.commands.ping:PING",
@@ -16,3 +26,48 @@ COMMANDS: Final[dict[str, str]] = {
     "privacy.forget": "agent.fleet.commands.privacy_forget:PRIVACY_FORGET",
 }
 """Op -> a `Spec`."""
+
+
+class Arguments(BaseModel):
+    """Of a command: exactly these, of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Nothing(Arguments):
+    """It takes none."""
+
+
+Given = TypeVar("Given", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(Generic[Given]):
+    """What a command takes and does."""
+
+    arguments: type[Given]
+    run: Callable[[Steerable, Given], Awaitable[Mapping[str, Any]]]
+    """Returns what the result holds. Raises a VoxmeterError, whose line goes into the result."""
+    limit_s: float
+    """After so long it has failed."""
+    idempotent: bool
+    """Done twice is as good as done once: after a power cut it is run again."""
+    quick: bool = False
+    """It only answers, and waits for none that is under way."""
+    ends: bool = False
+    """It ends the agent: its success is written down before it is run."""
+
+    def given(self, args: Mapping[str, Any]) -> Given:
+        """Raises BadInput in one line."""
+        try:
+            return self.arguments.model_validate(args)
+        except ValidationError as error:
+            raise BadInput(first_problem(error)) from error
+
+
+@functools.cache
+def spec(op: str) -> Spec[Any]:
+    """Raises KeyError for an op there is none of."""
+    found = pkgutil.resolve_name(COMMANDS[op])
+    assert isinstance(found, Spec)
+    return found
