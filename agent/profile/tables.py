@@ -161,6 +161,21 @@ class Sync(_Part):
     https: Endpoint | None = None
 
 
+class Fleet(_Part):
+    """How the robot is steered from afar, and when it calls for help."""
+
+    groups: tuple[Word, ...] = ()
+    """Groups it belongs to: a command to one of them is for it as well."""
+    allow: tuple[Word, ...] | None = None
+    """Commands it takes; absent: every one it knows."""
+    telemetry_s: Annotated[int, Field(ge=5, le=86_400)] = 60
+    """Between two telemetry messages."""
+    alarm_backlog_h: Annotated[int, Field(ge=1, le=8_760)] = 24
+    """Hours a record may wait for the backend before there is an alarm."""
+    alarm_silent_s: Annotated[int, Field(ge=10, le=86_400)] = 300
+    """Seconds without any sound from the microphone before there is an alarm."""
+
+
 class Profile(BaseSettings):
     """A device profile."""
 
@@ -183,6 +198,7 @@ class Profile(BaseSettings):
     ledger: Ledger = Ledger()
     words: Words = Words()
     sync: Sync = Sync()
+    fleet: Fleet = Fleet()
 
     @classmethod
     def settings_customise_sources(
