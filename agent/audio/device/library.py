@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agent.audio import devices
+from agent.audio.device.pointer import INPUT_OVERFLOW, OUTPUT_UNDERFLOW, Called, Times, address_of, pointer
 from agent.audio.devices import Device, Kind
 from agent.errors import MissingPart
 
@@ -63,8 +64,9 @@ class Library(Protocol):
 class PortAudioStream:
     """Implements Stream."""
 
-    def __init__(self, stream: Any, rate_hz: int, channels: int) -> None:
+    def __init__(self, stream: Any, rate_hz: int, channels: int, callback: object) -> None:
         self._stream = stream
+        self._callback = callback  # PortAudio holds only its address
         self.rate_hz, self.channels = rate_hz, channels
 
     @property
@@ -98,22 +100,22 @@ class PortAudio:
             raise MissingPart(f"the sound system does not answer: {error}", "check it with: aplay -l") from error
 
     def open_input(self, device: Device, rates_hz: tuple[int, ...], block_ms: int, latency_ms: int, arrived: Arrived) -> Stream:
-        def callback(samples: Any, frames: int, times: Any, status: Any) -> None:
-            age = times.currentTime - times.inputBufferAdcTime - frames / rate_hz
-            arrived(bytes(samples), _sane(age), status.input_overflow)
+        def callback(samples: memoryview, frames: int, times: Times, flags: int) -> None:
+            age = times.now - times.input - frames / rate_hz
+            arrived(bytes(samples), _sane(age), bool(flags & INPUT_OVERFLOW))
 
         rate_hz, channels = self._settings(device, "input", rates_hz)
         words = _words(device, rate_hz, channels, block_ms, latency_ms)
-        return self._start(self._sounddevice.RawInputStream, device, callback, words)
+        return self._start("input", device, callback, words)
 
     def open_output(self, device: Device, rates_hz: tuple[int, ...], block_ms: int, latency_ms: int, wanted: Wanted) -> Stream:
-        def callback(samples: Any, frames: int, times: Any, status: Any) -> None:
-            mono = wanted(frames, rate_hz, _sane(times.outputBufferDacTime - times.currentTime), status.output_underflow)
+        def callback(samples: memoryview, frames: int, times: Times, flags: int) -> None:
+            mono = wanted(frames, rate_hz, _sane(times.output - times.now), bool(flags & OUTPUT_UNDERFLOW))
             samples[:] = mono if channels == 1 else np.repeat(np.frombuffer(mono, "<i2"), channels).tobytes()
 
         rate_hz, channels = self._settings(device, "output", rates_hz)
         words = _words(device, rate_hz, channels, block_ms, latency_ms)
-        return self._start(self._sounddevice.RawOutputStream, device, callback, words)
+        return self._start("output", device, callback, words)
 
     def _settings(self, device: Device, kind: Kind, rates_hz: tuple[int, ...]) -> tuple[int, int]:
         check = self._sounddevice.check_input_settings if kind == "input" else self._sounddevice.check_output_settings
@@ -128,16 +130,16 @@ class PortAudio:
                     return rate_hz, channels
         raise MissingPart(f"{device.name} can't be opened: {_told(problem)}", "check its plug, and what else uses it")
 
-    def _start(self, kind: Any, device: Device, callback: Callable[..., None], words: dict[str, Any]) -> Stream:
-        stream = None
+    def _start(self, kind: Kind, device: Device, callback: Called, words: dict[str, Any]) -> Stream:
+        stream, called = None, pointer(kind, words["channels"], callback)
         try:
-            stream = kind(callback=callback, **words)
+            stream = self._sounddevice._StreamBase(kind, callback=address_of(called), **words)
             stream.start()
         except (self._sounddevice.PortAudioError, ValueError) as error:
             if stream is not None:
                 stream.close(ignore_errors=True)
             raise MissingPart(f"{device.name} can't be opened: {_told(error)}", "check its plug, and what else uses it") from error
-        return PortAudioStream(stream, words["samplerate"], words["channels"])
+        return PortAudioStream(stream, words["samplerate"], words["channels"], called)
 
 
 def _words(device: Device, rate_hz: int, channels: int, block_ms: int, latency_ms: int) -> dict[str, Any]:
