@@ -86,17 +86,6 @@ class Outbox(Protocol):
         ...
 
 
-@runtime_checkable
-class Poster(Protocol):
-    """A link that carries what is no batch."""
-
-    async def ready(self) -> None: ...
-
-    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> str:
-        """Empty when the broker has taken it, else why not. `topic` is below the device's own subtree."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Acked:
     """The backend answered with an ack; whether it is genuine, the reader of `content` decides."""
@@ -126,6 +115,20 @@ class Refused:
 
 
 Answer: TypeAlias = Acked | Retry | Refused
+
+
+@runtime_checkable
+class Poster(Protocol):
+    """A link that carries what is no batch."""
+
+    async def ready(self) -> None: ...
+
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
+        """None when the broker has taken it; Retry: not now; Refused: never, the same would be refused again.
+
+        `topic` is below the device's own subtree.
+        """
+        ...
 
 
 class Link(Protocol):
@@ -181,9 +184,12 @@ class Steering:
     delivered: Callable[[Delivered], None] = lambda message: message.confirm()
     """Takes what comes for this robot, in the event loop."""
     will: Callable[[], tuple[str, bytes]] | None = None
-    """Asked before each connect: topic and body, retained, that the broker publishes if the connection is lost."""
+    """Asked before each try to connect: topic, below the own subtree, and body, that the broker publishes and keeps if the connection
+    is lost."""
     connected: Callable[[], None] = lambda: None
-    """Called, in the event loop, each time a connection is welcomed and subscribed."""
+    """Called, in the event loop, each time a connection is welcomed and subscribed, before anything is delivered that came by it."""
+    failed: Callable[[str], None] = lambda _: None
+    """Takes a line about a message that `delivered` raised at; it is confirmed, so that it does not come for ever."""
 
 
 @dataclass(frozen=True, slots=True)

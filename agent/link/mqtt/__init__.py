@@ -1,4 +1,7 @@
-"""Carries batches and questions to the backend over MQTT: the broker's PUBACK is one word, the backend's ack the other."""
+"""Carries batches and questions to the backend over MQTT: the broker's PUBACK is one word, the backend's ack the other.
+
+What steers the robot comes over the same connection, from its own subtree alone, and is judged elsewhere.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,17 +12,21 @@ from agent.contract.batch import batch_id_of
 from agent.contract.encoding import encoded
 from agent.contract.signing import KEY_MARK, SIGNATURE_MARK
 from agent.errors import BadInput
-from agent.link.mqtt.message import FORMAT_INVALID, NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, TOPIC_INVALID, Incoming, Verdict
+from agent.link.mqtt.message import FORMAT_INVALID, NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, TOPIC_INVALID, Filter, Incoming, Verdict
 from agent.link.mqtt.steady import Mqtt
 from agent.link.tls import check_plain, client_context
-from agent.ports import Acked, Answer, LinkSettings, Refused, Retry
+from agent.ports import Acked, Answer, Delivered, LinkSettings, Refused, Retry, Steering
 
 CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "too-big", FORMAT_INVALID: "bad-batch"}
 """Reason codes of a PUBACK that the same message would get again; every other failure may pass."""
 
 
+STEERED = ((wire.REQUEST + "/+", False), (wire.DESIRED, True), (wire.TIME, False), (wire.LEASE, False))
+"""What a robot that is steered listens to below its own subtree, and whether it wants what the broker keeps there."""
+
+
 class MqttLink:
-    """Implements the port Link. The client id is the device's id."""
+    """Implements the ports Link and Poster. The client id is the device's id."""
 
     name = "mqtt"
 
@@ -27,11 +34,22 @@ class MqttLink:
         """Connects with the first `ready`, `send` or `mark`. Raises BadInput or BadProfile for settings nobody can connect with."""
         _check(settings)
         self._settings = settings
-        self._acks = wire.topic(settings.tenant, settings.device, wire.ACK)
+        self._steering = settings.steering
+        self._below = wire.topic(settings.tenant, settings.device, "")
+        self._acks = self._below + wire.ACK
         self._waiting: dict[bytes, list[asyncio.Future[Answer]]] = {}
-        self._mqtt = Mqtt(settings, settings.device, clock, [self._acks], self._heard)
+        filters = [Filter(self._below + name, kept) for name, kept in STEERED] if self._steering else []
+        self._mqtt = Mqtt(
+            settings,
+            settings.device,
+            clock,
+            [self._acks, *filters],
+            self._heard,
+            will=self._will if self._steering and self._steering.will else None,
+            welcomed=self._steering.connected if self._steering else lambda: None,
+        )
         self.dropped = 0
-        """Messages that were retained or no answer at all."""
+        """Messages that were nothing a robot listens to: acks that were kept or are none, topics nobody asked for."""
 
     @property
     def connections(self) -> int:
@@ -58,13 +76,20 @@ class MqttLink:
         question = wire.written(wire.MarkQuestion(epoch=epoch, nonce=nonce))
         return await self._asked(wire.MARK, question, nonce.encode(), {})
 
-    async def post(self, topic: str, body: bytes) -> str:
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
         """See the port Poster. That nobody listens to an event is no reason to send it again."""
-        verdict = await self._mqtt.publish(wire.topic(self._settings.tenant, self._settings.device, topic), body)
-        return "" if verdict.taken or verdict.code == NO_SUBSCRIBERS else verdict.name
+        verdict = await self._mqtt.publish(self._below + topic, body, retained=retained)
+        return None if verdict.taken or verdict.code == NO_SUBSCRIBERS else _refused(verdict)
 
     async def aclose(self) -> None:
+        """Leaves in peace, so that no will is published: whoever has one says goodbye before."""
         await self._mqtt.aclose()
+
+    def _will(self) -> tuple[str, bytes]:
+        assert self._steering is not None
+        assert self._steering.will is not None
+        topic, body = self._steering.will()
+        return self._below + topic, body
 
     async def _asked(self, what: str, content: bytes, correlation: bytes, marks: Mapping[str, str]) -> Answer:
         """The session outlives a connection: whoever lost it after the PUBACK goes on waiting."""
@@ -83,6 +108,20 @@ class MqttLink:
                 del self._waiting[correlation]
 
     def _heard(self, message: Incoming) -> None:
+        what = message.topic.removeprefix(self._below)
+        if self._steering and what != message.topic and _steers(what):
+            self._deliver(Delivered(what, message.content, message.retained, message.confirm), self._steering)
+        else:
+            self._answered(message)
+
+    def _deliver(self, message: Delivered, steering: Steering) -> None:
+        try:
+            steering.delivered(message)
+        except Exception as error:  # noqa: BLE001  whatever a message brings about, the connection outlives it
+            message.confirm()
+            steering.failed(f"a message on {message.topic[:100]!r} is lost here: {type(error).__name__}: {error}")
+
+    def _answered(self, message: Incoming) -> None:
         """Confirmed before anything else: an answer that is lost is asked for again."""
         message.confirm()
         answer = None if message.retained or message.topic != self._acks else _answer(message)
@@ -99,6 +138,12 @@ class MqttLink:
 FORK = "fork"
 
 
+def _steers(what: str) -> bool:
+    """Whether a topic below the own subtree is one of STEERED."""
+    kind, slash, last = what.rpartition("/")
+    return any(what == name or (name == f"{kind}{slash}+" and last != "") for name, _ in STEERED)
+
+
 def _answer(message: Incoming) -> Answer | None:
     """None for what is no answer. Whether an ack is genuine its reader decides."""
     if wire.REFUSED not in message.marks:
@@ -112,7 +157,7 @@ def _answer(message: Incoming) -> Answer | None:
     return Refused(refusal.code, refusal.message, refusal.retry_after_ms)
 
 
-def _refused(verdict: Verdict) -> Answer:
+def _refused(verdict: Verdict) -> Retry | Refused:
     if verdict.code == NO_SUBSCRIBERS:
         return Retry("the broker has nobody who takes it: the backend has not connected yet")
     if code := CODES.get(verdict.code):

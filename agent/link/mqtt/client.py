@@ -7,10 +7,13 @@ import threading
 from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
 
 from agent.contract import wire
 from agent.link.mqtt.message import Verdict
+
+PACKET_BYTES_MAX = 128 * 1024
+"""Of what the broker may send here: twice an ack or a batch."""
 
 
 class Welcome(NamedTuple):
@@ -45,9 +48,23 @@ class Shaken(ssl.SSLSocket):
             raise
 
 
+class Bounded(Client):
+    """Leaves a broker that sends what it was told not to send: paho tells it the limits and would hold whatever comes."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """`bufsize` is what the packet still lacks."""
+        if bufsize > PACKET_BYTES_MAX:
+            raise ConnectionError(f"the broker sends a packet of {bufsize} bytes; the most is {PACKET_BYTES_MAX}")
+        return super()._sock_recv(bufsize)
+
+    def _send_pubrec(self, mid: int) -> MQTTErrorCode:  # noqa: ARG002  paho's
+        self._easy_log(LogLevel.MQTT_LOG_ERR, "the broker sends at QoS 2; nothing was subscribed to like that")
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+
 def new_client(client_id: str, connect_s: float, faults: Faults) -> Client:
     """For one connection: it neither connects again nor confirms anything by itself. Its complaints go to `faults`."""
-    client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv5, manual_ack=True, reconnect_on_failure=False)
+    client = Bounded(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv5, manual_ack=True, reconnect_on_failure=False)
     client.max_inflight_messages = wire.RECEIVE_MAX
     client.connect_timeout = connect_s
     complaints = logging.Logger("paho", logging.ERROR)

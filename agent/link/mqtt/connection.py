@@ -17,19 +17,22 @@ from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, error_string
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.contract import wire
 from agent.errors import NoLink, VoxmeterError
-from agent.link.mqtt.client import Faults, Shaken, Welcome, new_client
+from agent.link.mqtt.client import PACKET_BYTES_MAX, Faults, Shaken, Welcome, new_client
 from agent.link.mqtt.message import (
     FAILURE,
     LOST,
     TOO_LARGE,
     TOPIC_INVALID,
+    Filter,
     Incoming,
+    Once,
     Verdict,
     connect_properties,
     incoming,
@@ -50,17 +53,26 @@ CLOSE_S = 2
 STALLED_S = 90
 """A message without PUBACK for so long, though the keepalive saw nothing: paho's thread or the broker is stuck."""
 
-PACKET_BYTES_MAX = 128 * 1024
-"""Of what the broker may send here: twice an ack or a batch."""
-
 FRAME_BYTES_MAX = 1024
 """What topic, properties and header of a message take, at the most."""
+
+COMING_MAX = 64
+"""Messages on their way from paho's thread to the loop, 8 MiB at the most; then the thread waits, and with it the broker."""
+
+WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
+"""Of a DISCONNECT before another try: if that fails, those who watch must hear that the robot is away."""
+
+Will = tuple[str, bytes]
+"""Topic and body, at QoS 1, kept by the broker."""
 
 
 class Connection:
     """Made and used in one event loop."""
 
-    def __init__(self, settings: LinkSettings, client_id: str, heard: Callable[[Incoming], None], expiry_s: int) -> None:
+    def __init__(
+        self, settings: LinkSettings, client_id: str, heard: Callable[[Incoming], None], expiry_s: int, will: Will | None = None
+    ) -> None:
+        """`will`: what the broker publishes unless the connection ends in peace."""
         self._settings, self._heard, self._expiry_s = settings, heard, expiry_s
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[str] = self._loop.create_future()
@@ -73,10 +85,15 @@ class Connection:
         self._room = asyncio.Semaphore(wire.INFLIGHT_MAX)
         self._closing = False
         self._early: list[Incoming] | None = []
+        self._owed = 0
+        self._places = threading.Semaphore(COMING_MAX)
         self._faults = Faults()
         self._client = self._listening(new_client(client_id, CONNECT_S, self._faults))
+        self._has_will = will is not None
+        if will:
+            self._client.will_set(*will, qos=1, retain=True)
 
-    async def open(self, filters: Sequence[str], inflight_max: int) -> None:
+    async def open(self, filters: Sequence[Filter], inflight_max: int) -> None:
         """Connects, is welcomed, subscribes at QoS 1. Raises NoLink with the reason in the broker's or the system's words."""
         await self._dialled()
         try:
@@ -100,12 +117,14 @@ class Connection:
         for message in early:
             self._heard(message)
 
-    async def publish(self, topic: str, content: bytes, correlation: bytes, marks: Mapping[str, str], response: str) -> Verdict:
+    async def publish(
+        self, topic: str, content: bytes, correlation: bytes, marks: Mapping[str, str], response: str, *, retained: bool = False
+    ) -> Verdict:
         """At QoS 1, waits for the PUBACK, however long it takes. Whoever stops waiting doesn't make room for another message."""
         if self.welcome and len(content) + FRAME_BYTES_MAX > self.welcome.packet_bytes_max:
             return Verdict(TOO_LARGE, f"the broker takes {self.welcome.packet_bytes_max} bytes")
         await self._room.acquire()
-        answered = self._given(topic, content, publish_properties(correlation, marks, response))
+        answered = self._given(topic, content, publish_properties(correlation, marks, response), retained)
         if isinstance(answered, Verdict):
             self._room.release()
             return answered
@@ -118,10 +137,14 @@ class Connection:
         if self._since and self._loop.time() - next(iter(self._since.values())) > STALLED_S:
             self._end(f"no PUBACK for {STALLED_S} s")
 
-    async def close(self) -> None:
-        """Says goodbye if it still can; the broker keeps the session. Afterwards nothing of it is left."""
+    async def close(self, *, in_peace: bool = True) -> None:
+        """Says goodbye if it still can; the broker keeps the session, and a will goes unread if it is `in_peace`.
+
+        Afterwards nothing of it is left.
+        """
         self._closing = True
-        if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+        reason = None if in_peace or not self._has_will else WITH_WILL
+        if self._client.disconnect(reason) == MQTTErrorCode.MQTT_ERR_SUCCESS:
             await asyncio.wait({self.ended}, timeout=CLOSE_S)
         if sock := self._client.socket():
             with suppress(OSError):
@@ -160,17 +183,16 @@ class Connection:
         if self._closing:
             self._client.disconnect()
 
-    async def _subscribe(self, filters: Sequence[str]) -> None:
-        """Always, also with a session present: what it is subscribed to only the broker knows. Retained messages aren't wanted."""
-        options = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        code, mid = self._client.subscribe([(one, options) for one in filters])
+    async def _subscribe(self, filters: Sequence[Filter]) -> None:
+        """Always, also with a session present: what it is subscribed to only the broker knows."""
+        code, mid = self._client.subscribe([(one.name, _options(one)) for one in filters])
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             raise NoLink(f"can't subscribe: {error_string(code)}")
         answered = self._subscribed.setdefault(mid, self._loop.create_future())
         await self._unless_ended(answered)
         for one, verdict in zip(filters, answered.result() if answered.done() else (), strict=False):
             if verdict.code >= FAILURE:
-                raise NoLink(f"the broker refuses the subscription to {one}: {verdict.name}")
+                raise NoLink(f"the broker refuses the subscription to {one.name}: {verdict.name}")
         if not answered.done():
             raise NoLink(self.ended.result())
 
@@ -178,12 +200,12 @@ class Connection:
         both: set[asyncio.Future[Any]] = {awaited, self.ended}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
 
-    def _given(self, topic: str, content: bytes, properties: Properties) -> Verdict | asyncio.Future[Verdict]:
+    def _given(self, topic: str, content: bytes, properties: Properties, retained: bool) -> Verdict | asyncio.Future[Verdict]:
         """In one step, so that no PUBACK is told before its message is known."""
         if self.ended.done():
             return Verdict(LOST, self.ended.result())
         try:
-            info = self._client.publish(topic, content, qos=1, properties=properties)
+            info = self._client.publish(topic, content, qos=1, retain=retained, properties=properties)
         except ValueError as error:
             return Verdict(TOPIC_INVALID, str(error))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -194,6 +216,14 @@ class Connection:
 
     def _came(self, message: Incoming) -> None:
         """A session's old messages come before its subscriptions are answered; no more of them than the receive maximum."""
+        self._places.release()
+        if self.ended.done():  # it comes again
+            return
+        if message.qos:
+            self._owed += 1
+            if self._owed > wire.RECEIVE_MAX:
+                self._end(f"the broker sends more than {wire.RECEIVE_MAX} messages before the first is confirmed")
+                return
         if self._early is None:
             self._heard(message)
         elif message.qos:
@@ -201,6 +231,7 @@ class Connection:
 
     def _confirm(self, mid: int, qos: int) -> None:
         if qos == 1 and not self.ended.done():
+            self._owed -= 1
             self._client.ack(mid, qos)
 
     def _answered(self, mid: int, verdict: Verdict) -> None:
@@ -241,4 +272,12 @@ class Connection:
         self._hop(self._answered, mid, Verdict(reason.value, str(reason)))
 
     def _on_message(self, _client: Client, _user: Any, message: MQTTMessage) -> None:
-        self._hop(self._came, incoming(message, partial(self._confirm, message.mid, message.qos)))
+        while not self._places.acquire(timeout=1):
+            if self._closing:
+                return
+        self._hop(self._came, incoming(message, Once(partial(self._confirm, message.mid, message.qos))))
+
+
+def _options(wanted: Filter) -> SubscribeOptions:
+    kept = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if wanted.retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+    return SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=kept)

@@ -23,6 +23,14 @@ LOST: Final = -1
 """Of ours, no code of MQTT: there is no connection, or it ended before the broker answered."""
 
 
+class Filter(NamedTuple):
+    """What to subscribe to."""
+
+    name: str
+    retained: bool = False
+    """What the broker keeps there is wanted as well, at every subscription; else only what is sent from now on."""
+
+
 class Verdict(NamedTuple):
     """The broker's word on one message."""
 
@@ -47,7 +55,19 @@ class Incoming:
     qos: int
     retained: bool
     confirm: Callable[[], None] = field(repr=False)
-    """Sends the PUBACK, if its QoS wants one; without it the broker sends the message again when this client connects again."""
+    """Sends the PUBACK, once, if its QoS wants one; without it the broker sends the message again when this client connects again."""
+
+
+class Once:
+    """Takes a step the first time it is called."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self._step: Callable[[], None] | None = step
+
+    def __call__(self) -> None:
+        step, self._step = self._step, None
+        if step:
+            step()
 
 
 def incoming(message: MQTTMessage, confirm: Callable[[], None]) -> Incoming:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from agent.clock import Clock
 from agent.contract import wire
 from agent.errors import NoLink
-from agent.link.mqtt.connection import Connection
-from agent.link.mqtt.message import LOST, Incoming, Verdict
+from agent.link.mqtt.connection import Connection, Will
+from agent.link.mqtt.message import LOST, Filter, Incoming, Verdict
 from agent.link.retry import Backoff
 from agent.ports import LinkSettings
 
@@ -38,19 +38,24 @@ class Mqtt:
         settings: LinkSettings,
         client_id: str,
         clock: Clock,
-        filters: Sequence[str],
+        filters: Sequence[str | Filter],
         heard: Callable[[Incoming], None],
         *,
         expiry_s: int = wire.SESSION_EXPIRY_S,
         inflight_max: int = wire.INFLIGHT_MAX,
         say: Callable[[str], None] = lambda _: None,
+        will: Callable[[], Will] | None = None,
+        welcomed: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribes to `filters`; `heard` is called in the event loop for each message and owes it a `confirm`.
 
         `inflight_max` messages are on their way to the broker at once, fewer if it says so; `say` takes what goes wrong.
+        `will` is asked before each try to connect; `welcomed` is called each time it is connected and subscribed, before `heard`.
         """
         self._settings, self._client_id, self._clock, self._say = settings, client_id, clock, say
-        self._filters, self._heard, self._expiry_s, self._inflight_max = filters, heard, expiry_s, inflight_max
+        self._filters = [one if isinstance(one, Filter) else Filter(one) for one in filters]
+        self._heard, self._expiry_s, self._inflight_max = heard, expiry_s, inflight_max
+        self._will, self._welcomed = will, welcomed
         self._backoff = Backoff(clock, FIRST_MS, MOST_MS)
         self._connection: Connection | None = None
         self._joined = asyncio.Event()
@@ -75,16 +80,23 @@ class Mqtt:
         await self._joined.wait()
 
     async def publish(
-        self, topic: str, content: bytes, correlation: bytes = b"", marks: Mapping[str, str] | None = None, response: str = ""
+        self,
+        topic: str,
+        content: bytes,
+        correlation: bytes = b"",
+        marks: Mapping[str, str] | None = None,
+        response: str = "",
+        *,
+        retained: bool = False,
     ) -> Verdict:
         """At QoS 1. The verdict is the PUBACK's, or LOST; while it is away nothing is kept, so that it can't leave later unseen."""
         self.start()
         if self._connection is None:
             return Verdict(LOST, self.problem)
-        return await self._connection.publish(topic, content, correlation, marks or {}, response)
+        return await self._connection.publish(topic, content, correlation, marks or {}, response, retained=retained)
 
     async def aclose(self) -> None:
-        """Leaves in peace; the broker keeps the session."""
+        """Leaves in peace; the broker keeps the session, and no will is published."""
         keeper, self._keeper = self._keeper, None
         if keeper:
             keeper.cancel()
@@ -94,7 +106,7 @@ class Mqtt:
 
     async def _keep(self) -> None:
         while True:
-            connection = Connection(self._settings, self._client_id, self._heard, self._expiry_s)
+            connection = Connection(self._settings, self._client_id, self._heard, self._expiry_s, self._last_will())
             try:
                 await connection.open(self._filters, self._inflight_max)
                 await self._live(connection)
@@ -105,8 +117,16 @@ class Mqtt:
             finally:
                 self._connection = None
                 self._joined.clear()
-                await connection.close()
+                await connection.close(in_peace=self._keeper is None)  # who is cancelled without `aclose` has not said goodbye
             await self._clock.sleep(self._backoff.next_ms() / 1000)
+
+    def _last_will(self) -> Will | None:
+        """None also if it fails: a connection without a will is better than none."""
+        try:
+            return self._will() if self._will else None
+        except Exception as error:  # noqa: BLE001  the books must leave, whatever is wrong with it
+            self._told(f"no will: {type(error).__name__}: {error}")
+            return None
 
     async def _live(self, connection: Connection) -> None:
         """Until it is over."""
@@ -114,6 +134,7 @@ class Mqtt:
         self._connection = connection
         self.connections += 1
         self._joined.set()
+        self._welcomed()
         connection.listen()
         while not connection.ended.done():
             await asyncio.wait({connection.ended}, timeout=WATCH_S)
