@@ -29,8 +29,8 @@ class Counts:
 def main() -> int:
     why = tree.why_not()
     if why is not None:
-        print(f"system: not run: {why}", file=sys.stderr)
-        print(json.dumps({"ran": 0, "why": why}))
+        sys.stderr.write(f"system: not run: {why}\n")
+        sys.stdout.write(json.dumps({"ran": 0, "why": why}) + "\n")
         return 0
     counts = Counts()
     shown, sys.stdout = sys.stdout, sys.stderr  # the line alone goes where it is kept
@@ -38,7 +38,7 @@ def main() -> int:
         status = pytest.main([str(Path(__file__).parent), "--durations=5"], plugins=[counts])
     finally:
         sys.stdout = shown
-    print(json.dumps({"ran": sum(counts.ended.values()), **counts.ended, **FIGURES}))
+    sys.stdout.write(json.dumps({"ran": sum(counts.ended.values()), **counts.ended, **FIGURES}) + "\n")
     return int(status)
 
 
