@@ -13,6 +13,7 @@ T = TypeVar("T", bound=Open)
 BATCH: Final = "usage/batch"
 MARK: Final = "usage/mark"
 ACK: Final = "usage/ack"
+LEASE: Final = "usage/lease"
 
 REQUEST: Final = "cmd/req"
 RESULT: Final = "cmd/res"
@@ -28,6 +29,21 @@ EVENT: Final = "event"
 
 EVERY_BATCH: Final = "$share/billing/v1/+/+/" + BATCH
 EVERY_MARK: Final = "$share/billing/v1/+/+/" + MARK
+
+EVERY_EVENT: Final = "$share/billing/v1/+/+/" + EVENT + "/+"
+EVERY_BIRTH: Final = "$share/billing/v1/+/+/" + BIRTH
+EVERY_PRESENCE: Final = "$share/billing/v1/+/+/" + PRESENCE
+EVERY_TELEMETRY: Final = "$share/billing/v1/+/+/" + TELEMETRY
+EVERY_RESULT: Final = "$share/billing/v1/+/+/" + RESULT + "/+"
+EVERY_REPORTED: Final = "$share/billing/v1/+/+/" + REPORTED
+"""What the backend hears of the fleet besides the books. A shared subscription is not sent what the broker retains."""
+
+ALARM: Final = EVENT + "/alarm"
+REFUSALS: Final = EVENT + "/refused"
+"""Two events the backend itself looks into: `contract.fleet.alarm`."""
+
+EVENT_BYTES_MAX: Final = 16 * 1024
+"""Of one event; a result may have more, see `contract.fleet.command`."""
 
 REFUSED: Final = "vx-refused"
 """MQTT user property of an answer on `usage/ack` that is a refusal: its code. The message is signed like an ack."""

@@ -12,8 +12,7 @@ from agent.billing.access.denied import Denied, Unauthorized
 from agent.billing.access.grants import BadScope
 from agent.billing.http.backend import Backend, Held
 from agent.billing.http.errors import told
-from agent.contract.registration import SignedTime, jwks, time_message
-from agent.contract.signing import encode
+from agent.contract.registration import SignedTime, jwks, signed_time
 from agent.errors import BadInput
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -53,8 +52,7 @@ router = APIRouter(tags=["identity"])
 @router.get("/v1/time")
 async def time(nonce: Nonce, held: Held) -> SignedTime:
     """The time, signed together with the nonce, so that a robot that wakes in 1970 can start."""
-    now = stamp(held.clock.utc())
-    return SignedTime(time=now, nonce=nonce, key=held.key.key_id, signature=encode(held.key.sign(time_message(nonce, now))))
+    return signed_time(nonce, stamp(held.clock.utc()), held.key)
 
 
 @router.get("/.well-known/jwks.json")

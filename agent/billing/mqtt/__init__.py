@@ -6,12 +6,11 @@ Whatever dies on the way, the broker sends the message again and ingest knows it
 refused and confirmed, so that it does not come back.
 """
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agent.billing.ingest import Answered
+from agent.billing.mqtt.sharing import Sharing
 from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.batch import BATCH_BYTES_MAX, BatchTooBig
@@ -19,22 +18,10 @@ from agent.contract.encoding import decoded
 from agent.contract.signing import KEY_MARK, SIGNATURE_MARK, SigningKey, signed
 from agent.errors import BadInput, LedgerDamaged, LedgerFull
 from agent.link.mqtt.message import LOST, Incoming
-from agent.link.mqtt.steady import Mqtt
-from agent.link.retry import Backoff
 from agent.ports import LinkSettings
-
-SESSION_S = 3_600
-"""How long the broker keeps what came for a consumer that is away. The robots hold it too and send it again; a consumer that
-never comes back must not go on taking its share of theirs."""
-
-FINISH_S = 10.0
-"""What is being committed when a consumer is told to stop is answered within that, or comes again."""
 
 CORRELATION_BYTES_MAX = 128
 """Ours have 64; nobody's longer ones are carried back."""
-
-AGAIN_MS, AGAIN_MS_MAX = 500, 30_000
-"""Between two tries to commit, when the database refuses."""
 
 INTERNAL_WAIT_MS = 60_000
 """Before a robot sends again what failed here although the database was well: what is wrong is in this program, or in the message."""
@@ -48,7 +35,7 @@ class Takes(Protocol):
     async def mark(self, tenant: str, device: str, epoch: str, nonce: str) -> Answered: ...
 
 
-class Consumer:
+class Consumer(Sharing):
     """One of any number that share the robots' batches."""
 
     def __init__(
@@ -61,57 +48,12 @@ class Consumer:
         number: int = 1,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Of `settings` only the way to the broker counts. `key` signs refusals of what never reaches ingest. Numbers differ."""
-        self._ingest, self._key, self._clock, self._say = ingest, key, clock, say
-        self._name = f"billing-{number}"
-        self._mqtt = Mqtt(
-            settings,
-            self._name,
-            clock,
-            [wire.EVERY_BATCH, wire.EVERY_MARK],
-            self._heard,
-            expiry_s=SESSION_S,
-            inflight_max=wire.RECEIVE_MAX,
-            say=lambda why: say(f"{self._name}: {why}"),
-        )
-        self._open: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self.counts: Counter[str] = Counter()
-        """Messages by what became of them: `answered`, `refused`, `garbage`, `retained`, `unheard` (nobody gets the answer)."""
+        """Of `settings` only the way to the broker counts. `key` signs refusals of what never reaches ingest. Numbers differ.
 
-    @property
-    def connections(self) -> int:
-        return self._mqtt.connections
-
-    @property
-    def up(self) -> bool:
-        return self._mqtt.up
-
-    @property
-    def problem(self) -> str:
-        return self._mqtt.problem
-
-    async def ready(self) -> None:
-        """Connects, if nobody has begun to, and returns when it is connected."""
-        await self._mqtt.ready()
-
-    async def run(self) -> None:
-        """Until cancelled; then leaves in peace."""
-        try:
-            self._mqtt.start()
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await self.aclose()
-
-    async def aclose(self) -> None:
-        """Finishes what it has begun; what comes meanwhile stays with the broker."""
-        self._stopping = True
-        if self._open:
-            await asyncio.wait(self._open, timeout=FINISH_S)
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await self._mqtt.aclose()
+        `counts`: messages by what became of them: `answered`, `refused`, `garbage`, `retained`, `unheard` (nobody gets the answer).
+        """
+        super().__init__(settings, f"billing-{number}", [wire.EVERY_BATCH, wire.EVERY_MARK], clock, say)
+        self._ingest, self._key = ingest, key
 
     def _heard(self, message: Incoming) -> None:
         if self._stopping:
@@ -120,9 +62,7 @@ class Consumer:
             self.counts["retained" if message.retained else "garbage"] += 1
             message.confirm()
             return
-        task = asyncio.get_running_loop().create_task(self._served(message))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
+        self._begin(self._served(message))
 
     async def _served(self, message: Incoming) -> None:
         try:
@@ -140,21 +80,17 @@ class Consumer:
 
         Whatever else fails, fails again: it is refused, so that one robot's message can't hold a place for ever.
         """
-        connection, backoff = self._mqtt.connections, Backoff(self._clock, AGAIN_MS, AGAIN_MS_MAX)
+        connection, backoff = self._mqtt.connections, self._backoff()
         while self._mqtt.connections == connection:
             try:
                 return await self._asked(tenant, device, what, message)
             except (LedgerFull, LedgerDamaged) as error:
-                self._failed(error)
+                self._failed(error, "ingest")
             except Exception as error:  # noqa: BLE001  the robot keeps what is refused, so whatever it is, nothing is lost
-                self._failed(error)
+                self._failed(error, "ingest")
                 return self._refused("internal", "the backend failed at this message; it is noted there", INTERNAL_WAIT_MS)
             await self._clock.sleep(backoff.next_ms() / 1000)
         return None
-
-    def _failed(self, error: Exception) -> None:
-        self._say(f"{self._name}: ingest fails: {type(error).__name__}: {error}")
-        self.counts["failed"] += 1
 
     async def _asked(self, tenant: str, device: str, what: str, message: Incoming) -> Answered:
         try:
