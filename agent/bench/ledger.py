@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.bench import memory
+from agent import processes
 from agent.clock import SystemClock
 from agent.ports import Draft
 from agent.sim.power.life import IDENTITY, Life, a_usage
@@ -203,7 +203,7 @@ def _large(state: Path, records: int) -> dict[str, Any]:
             "s": [round(one, 2) for one in seconds],
             "reach": 2.0,
         },
-        "verify": {"records_per_s": round(rate), "reach": 50_000, "pss_mb": round(memory.pss_mb([memory.own()]), 1)},
+        "verify": {"records_per_s": round(rate), "reach": 50_000, "pss_mb": round(processes.pss_mb([processes.own()]), 1)},
     }
 
 

@@ -20,10 +20,9 @@ from typing import Any
 
 import orjson
 
+from agent import processes, upload
 from agent import profile as profiles
-from agent import upload
 from agent.app import ledger_of
-from agent.bench import memory
 from agent.billing.ledger import Store
 from agent.billing.ledger.sqlite import DATABASE_FILE
 from agent.clock import SystemClock
@@ -236,7 +235,7 @@ async def _singles(ledger: TimedLedger, carrying: Worker) -> dict[str, float]:
 
 async def _look(process: int, held: list[float]) -> None:
     while True:
-        held.append(memory.pss_mb([process]))
+        held.append(processes.pss_mb([process]))
         await SystemClock().sleep(LOOK_S)
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent import processes
 from agent import profile as profiles
 from agent.app import App, opened
 from agent.audio import wav
 from agent.audio.ears import FrameEars
-from agent.bench import memory, speech
+from agent.bench import speech
 from agent.clock import SystemClock
 from agent.dialog.wording.sentences import Sentences
 from agent.engines.asr_moonshine import AsrMoonshine
@@ -53,8 +54,8 @@ async def _memory(app: App, questions: list[Path]) -> dict[str, Any]:
     after: list[float] = []
     for turn in range(MEMORY_TURNS):
         await app.hear(wav.read(questions[turn % len(questions)]), _ignore, "bench")
-        after.append(round(memory.pss_mb([memory.own(), *(engine.process_id for engine in app.engines.values())]), 1))
-    parts = {part: round(memory.pss_mb([engine.process_id]), 1) for part, engine in app.engines.items()}
+        after.append(round(processes.pss_mb([processes.own(), *(engine.process_id for engine in app.engines.values())]), 1))
+    parts = {part: round(processes.pss_mb([engine.process_id]), 1) for part, engine in app.engines.items()}
     last = after[-10:]
     return {"pss_mb": after[-1], "after_each_turn": after, "growth_over_last_10_mb": round(last[-1] - last[0], 1), "parts": parts}
 

@@ -6,8 +6,8 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
+from agent import processes
 from agent.engines.wire import Frame, pack, read
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
@@ -87,16 +87,7 @@ class Life:
 
     def pss_mb(self) -> float:
         """Its proportional set size in megabytes; 0 once it is gone."""
-        return pss_mb(self.process_id)
-
-
-def pss_mb(process_id: int) -> float:
-    """Megabytes a process holds, shared pages divided by those who share them; 0 where there is no such process."""
-    try:
-        lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
-    except OSError:  # ended, or just ending
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+        return processes.pss_mb([self.process_id])
 
 
 def environment(engine: str) -> dict[str, str]:

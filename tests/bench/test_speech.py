@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.bench.memory import own, pss_mb
 from agent.bench.speech import errors
+from agent.processes import own, pss_mb
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.engines.host import start
-from agent.engines.life import pss_mb
 from agent.engines.llm_onnx import LlmOnnx, Sampler, _Cache, render
 from agent.errors import EngineFailed
+from agent.processes import pss_mb
 from agent.values import Message, Prompt, StageUsage
 from tests.conftest import GOLDEN
 from tests.engines.helpers import settings
@@ -98,10 +98,10 @@ def test_a_stop_text_that_does_not_come_loses_nothing(llm: LlmOnnx) -> None:
 
 
 def test_the_cache_takes_memory_only_as_it_is_used() -> None:
-    before = pss_mb(os.getpid())
+    before = pss_mb([os.getpid()])
     cache = _Cache({"layers": 30, "kv_heads": 3, "context": 2048, "head": 64})
     assert len(cache._memory) > 90_000_000
-    assert pss_mb(os.getpid()) - before < 5
+    assert pss_mb([os.getpid()]) - before < 5
 
 
 def test_closing_in_mid_reply_leaves_a_sound_cache(llm: LlmOnnx) -> None:

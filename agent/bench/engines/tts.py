@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from agent.bench.memory import pss_mb
 from agent.clock import SystemClock
 from agent.engines.host import Hosted, start
 from agent.ports import EngineSettings
+from agent.processes import pss_mb
 from agent.values import Speech
 from agent.weights import catalog, verify
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from agent import processes
 from agent import profile as profiles
 from agent.app import App, opened
-from agent.bench import memory
 from agent.clock import SystemClock
 from agent.dialog.exchange.plan import Plan, Silent, Think, Verbatim
 from agent.dialog.telling import told
@@ -77,8 +77,8 @@ async def _first_frame(live: Live) -> None:
 
 def _answer_input(app: App, live: Live) -> None:
     for _ in sys.stdin:
-        processes = [memory.own(), *(engine.process_id for engine in app.engines.values())]
-        say(health=live.health(), pss_mb=round(memory.pss_mb(processes), 1))
+        held = [processes.own(), *(engine.process_id for engine in app.engines.values())]
+        say(health=live.health(), pss_mb=round(processes.pss_mb(held), 1))
 
 
 async def main(profile: str, state: Path) -> None:
