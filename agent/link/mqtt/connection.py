@@ -118,13 +118,21 @@ class Connection:
             self._heard(message)
 
     async def publish(
-        self, topic: str, content: bytes, correlation: bytes, marks: Mapping[str, str], response: str, *, retained: bool = False
+        self,
+        topic: str,
+        content: bytes,
+        correlation: bytes,
+        marks: Mapping[str, str],
+        response: str,
+        *,
+        retained: bool = False,
+        valid_s: int = 0,
     ) -> Verdict:
         """At QoS 1, waits for the PUBACK, however long it takes. Whoever stops waiting doesn't make room for another message."""
         if self.welcome and len(content) + FRAME_BYTES_MAX > self.welcome.packet_bytes_max:
             return Verdict(TOO_LARGE, f"the broker takes {self.welcome.packet_bytes_max} bytes")
         await self._room.acquire()
-        answered = self._given(topic, content, publish_properties(correlation, marks, response), retained)
+        answered = self._given(topic, content, publish_properties(correlation, marks, response, valid_s), retained)
         if isinstance(answered, Verdict):
             self._room.release()
             return answered

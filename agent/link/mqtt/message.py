@@ -88,12 +88,14 @@ def incoming(message: MQTTMessage, confirm: Callable[[], None]) -> Incoming:
     )
 
 
-def publish_properties(correlation: bytes, marks: Mapping[str, str], response: str) -> Properties:
+def publish_properties(correlation: bytes, marks: Mapping[str, str], response: str, valid_s: int = 0) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho types all but this
     if correlation:
         properties.CorrelationData = correlation
     if response:
         properties.ResponseTopic = response
+    if valid_s:
+        properties.MessageExpiryInterval = valid_s
     if marks:
         properties.UserProperty = list(marks.items())
     return properties

@@ -88,12 +88,16 @@ class Mqtt:
         response: str = "",
         *,
         retained: bool = False,
+        valid_s: int = 0,
     ) -> Verdict:
-        """At QoS 1. The verdict is the PUBACK's, or LOST; while it is away nothing is kept, so that it can't leave later unseen."""
+        """At QoS 1. The verdict is the PUBACK's, or LOST; while it is away nothing is kept, so that it can't leave later unseen.
+
+        The broker throws it away after `valid_s`; 0: never.
+        """
         self.start()
         if self._connection is None:
             return Verdict(LOST, self.problem)
-        return await self._connection.publish(topic, content, correlation, marks or {}, response, retained=retained)
+        return await self._connection.publish(topic, content, correlation, marks or {}, response, retained=retained, valid_s=valid_s)
 
     async def aclose(self) -> None:
         """Leaves in peace; the broker keeps the session, and no will is published."""
