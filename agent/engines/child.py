@@ -141,7 +141,8 @@ def tidy() -> None:
 def pin(cores: tuple[int, ...]) -> None:
     """Keeps this process to these cores, as far as there are any; threads made from now on inherit it."""
     if able := os.sched_getaffinity(0) & set(cores):
-        os.sched_setaffinity(0, able)
+        with contextlib.suppress(PermissionError):  # a service's sandbox refuses it; it is a matter of milliseconds, not of working
+            os.sched_setaffinity(0, able)
 
 
 def _line(error: Exception) -> str:
@@ -151,7 +152,8 @@ def _line(error: Exception) -> str:
 def main() -> None:
     """Entry point: `python -m agent.engines.child ENGINE FD`; the engine's name is there for people reading `ps`."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(NICENESS.get(sys.argv[1].split("_")[0], 0))
+    with contextlib.suppress(PermissionError):  # likewise
+        os.nice(NICENESS.get(sys.argv[1].split("_")[0], 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     connection = socket.socket(fileno=int(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
