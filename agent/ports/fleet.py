@@ -22,6 +22,8 @@ class Known:
     """The payload that was signed, JSON."""
     result: bytes
     """JSON as it is published; empty while it is open."""
+    starts: int = 0
+    """How often it was begun: more than once after power cuts."""
 
 
 class CommandBook(Protocol):

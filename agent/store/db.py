@@ -170,7 +170,14 @@ def _third(db: Database) -> None:
     db.table("outbox").create({"id": str, "topic": str, "body": bytes, "created": str}, pk="id")
 
 
-MIGRATIONS: list[Callable[[Database], None]] = [_first, _second, _third]
+def _fourth(db: Database) -> None:
+    """Commands that were taken and what came of them, and how far each key that signs them has counted."""
+    taken = {"cmd_id": str, "key_id": str, "seq": int, "op": str, "state": str, "request": bytes, "result": bytes}
+    db.table("command").create(taken | {"starts": int, "settled_time": str, "settled_ran_s": int}, pk="cmd_id")
+    db.table("command_seq").create({"key_id": str, "seq": int}, pk="key_id")
+
+
+MIGRATIONS: list[Callable[[Database], None]] = [_first, _second, _third, _fourth]
 """Migration n brings a file from version n - 1 to n; `PRAGMA user_version` says where a file stands. Never edit one that shipped.
 
 Each only adds, and nothing it adds has to be filled: the version before must go on with the file after a failed update.

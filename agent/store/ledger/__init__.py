@@ -20,6 +20,7 @@ from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
 from agent.store.ledger import epochs, journal, opening, outbox
 from agent.store.ledger.chain import Chain, Identity, Ready, ready
+from agent.store.ledger.commands import Carried, Commanded, Running, carried
 from agent.store.ledger.leaving.earlier import named
 from agent.store.ledger.leaving.sending import Sending
 from agent.store.ledger.refused import plainly, said
@@ -39,14 +40,14 @@ Settle = Callable[[Sequence[tuple[Entry, Appended]]], list[Draft]]
 Key = tuple[str, str, int]
 
 
-class SqliteLedger(Sending):
+class SqliteLedger(Sending, Commanded):
     """The books of one device in one state folder. Its owner is this process until `aclose`."""
 
     def __init__(self, state: Path, robot: Identity, clock: Clock, limits: Limits | None = None, writer: type[Writer] = Writer) -> None:
         """Takes the folder's lock and opens or begins the epoch. Raises LedgerBusy, LedgerDamaged or BadInput."""
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         super().__init__(state, robot)
-        self._clock = clock
+        self._clock, self._running = clock, Running(clock)
         self._ours: set[Key] = set()
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
@@ -110,7 +111,10 @@ class SqliteLedger(Sending):
         try:
             await self._do(lambda connection: outbox.put(connection, [one]))
         finally:  # whoever was stopped meanwhile may have posted it
-            self._posted.set()
+            self._has_posted()
+
+    def _has_posted(self) -> None:
+        self._posted.set()
 
     async def posted(self) -> list[Posted]:
         """See the port Outbox."""
@@ -160,11 +164,11 @@ class SqliteLedger(Sending):
         """
 
         def change(old: sqlite3.Connection) -> str:
-            known, (left, posted) = epochs.odometer_of(old), _readable(old)
+            known, (left, posted), book = epochs.odometer_of(old), _readable(old), _book(old)
             with suppress(sqlite3.Error):
                 old.close()
             try:
-                after = opening.Ended(self._chain.epoch, reason, known, follows, left, posted)
+                after = opening.Ended(self._chain.epoch, reason, known, follows, left, posted, book)
                 opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
             finally:
                 self._reopen(old)
@@ -249,6 +253,14 @@ def _readable(old: sqlite3.Connection) -> tuple[list[tuple[Entry, Appended]], li
         return left, outbox.waiting(old, outbox.WAITING_MAX)
     except (*DAMAGE, ValueError, KeyError, TypeError):
         return left, []
+
+
+def _book(old: sqlite3.Connection) -> Carried:
+    """Nothing where an earlier change, which the disk refused, has left it closed."""
+    try:
+        return carried(old)
+    except sqlite3.ProgrammingError:
+        return Carried()
 
 
 def _key(entry: Entry) -> Key:

@@ -25,14 +25,14 @@ from agent.errors import BadInput
 from agent.files import rename_durably, sync_folder
 from agent.ports import Appended, Draft, Entry, Posted
 from agent.store.db import DAMAGE, LEDGER_FILE, NEW_FILE, check_schema, create, open_writer
-from agent.store.ledger import journal, outbox
+from agent.store.ledger import commands, journal, outbox
 from agent.store.ledger.chain import Chain, Identity, ready
 from agent.store.ledger.salvage import SALVAGED
 from agent.store.ledger.salvage.carve import epoch_in
 
 EPOCH = re.compile(r"[0-9a-f]{32}")
 
-SMALL = ("journal", "odometer", "meta")
+SMALL = ("journal", "odometer", "meta", "command", "command_seq")
 """Tables that are checked whole, their indexes with them, at every start."""
 
 RECENT_LINKS = 1_000
@@ -62,26 +62,26 @@ def begin(
     odometer: Sequence[Line] = (),
     left: Sequence[tuple[Entry, Appended | None]] = (),
     posted: Sequence[Posted] = (),
+    book: commands.Carried = commands.NOTHING,
     version: int | None = None,
 ) -> str:
     """Makes `ledger.new`, complete with its first record; returns its epoch. `name` puts it to use.
 
     `left`: calls of the epoch before that are open and go on in this journal; `posted`: what still waits in its outbox.
-    `version`: of an older schema, see `db.create`.
+    `book`: its commands. `version`: of an older schema, see `db.create`.
     """
     epoch = clock.new_epoch()
-    told: dict[str, Any] = {"reason": reason}
-    if EPOCH.fullmatch(previous):
-        told |= {"previous": previous, "odometer": list(odometer[:ODOMETER_LINES_MAX])}
+    before = {"previous": previous, "odometer": list(odometer[:ODOMETER_LINES_MAX])} if EPOCH.fullmatch(previous) else {}
 
     def fill(connection: sqlite3.Connection) -> None:
         held = {"epoch": epoch, "device": robot.name, "previous": previous}
         connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", list(held.items()))
-        Chain(epoch, robot, clock).put(connection, [ready(Draft("epoch", told))])
+        Chain(epoch, robot, clock).put(connection, [ready(Draft("epoch", {"reason": reason, **before}))])
         for entry, intent in left:
             journal.carry(connection, entry, intent)
         if posted:
             outbox.put(connection, posted)
+        commands.put(connection, book)
 
     create(state / NEW_FILE, fill, version)
     sync_folder(state)

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.clock import Clock
 from agent.ports import Appended, Entry, Posted
 from agent.store.db import DAMAGE, LEDGER_FILE, check_header, is_damage, meta
-from agent.store.ledger import epochs, journal, outbox
+from agent.store.ledger import commands, epochs, journal, outbox
 from agent.store.ledger.chain import Chain, Identity
 from agent.store.ledger.epochs import Line
 from agent.store.ledger.leaving import side
@@ -37,6 +37,8 @@ class Ended:
     """Calls that go on; those of a damaged file are left to its salvage."""
     posted: Sequence[Posted] = ()
     """What its outbox still holds."""
+    book: commands.Carried = commands.NOTHING
+    """Its commands."""
 
 
 def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connection, Chain]:
@@ -50,9 +52,10 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
     earlier = {path.name[7:39] for path in (*epochs.aside(state), *epochs.damaged(state))} | {held.get("previous", "")}
     if reason := side.contradicts(told, connection, held["epoch"], earlier):
         left, posted = journal.left(connection), outbox.waiting(connection, outbox.WAITING_MAX)
+        book = commands.carried(connection)
         connection.close()
         follows = told["epoch"] if reason == "restored" else held["epoch"]
-        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows, left, posted))
+        succeed(state, robot, clock, after=Ended(held["epoch"], reason, told.get("odometer", []), follows, left, posted, book))
         connection, held = epochs.open_present(state, robot)
     chain = Chain(held["epoch"], robot, clock)
     chain.resume(connection)
@@ -61,8 +64,17 @@ def opened(state: Path, robot: Identity, clock: Clock) -> tuple[sqlite3.Connecti
 
 def succeed(state: Path, robot: Identity, clock: Clock, *, after: Ended, damaged: bool = False) -> None:
     """Begins an epoch in place of the present one, which nobody has open."""
-    previous = after.follows or after.epoch
-    epochs.begin(state, robot, clock, reason=after.reason, previous=previous, odometer=after.odometer, left=after.left, posted=after.posted)
+    epochs.begin(
+        state,
+        robot,
+        clock,
+        reason=after.reason,
+        previous=after.follows or after.epoch,
+        odometer=after.odometer,
+        left=after.left,
+        posted=after.posted,
+        book=after.book,
+    )
     epochs.set_aside(state, after.epoch, damaged=damaged)
     epochs.name(state)
 
@@ -99,7 +111,7 @@ def _open(state: Path, robot: Identity, clock: Clock) -> sqlite3.Connection:
         if not is_damage(error):
             raise
         epoch = epochs.epoch_of(path) or side.read(state).get("epoch", "")
-        succeed(state, robot, clock, after=Ended(epoch, "damaged", _odometer(path)), damaged=True)
+        succeed(state, robot, clock, after=_still(path, epoch), damaged=True)
         connection, _ = epochs.open_present(state, robot)
     return connection
 
@@ -114,11 +126,11 @@ def _log_kept(path: Path) -> Iterator[None]:
         yield
 
 
-def _odometer(path: Path) -> list[Line]:
-    """What a damaged file still says of its odometer."""
+def _still(path: Path, epoch: str) -> Ended:
+    """What a damaged file still says of its odometer and its commands."""
     try:
         check_header(path)
         with closing(sqlite3.connect(path.resolve().as_uri() + "?mode=ro", uri=True)) as connection:
-            return epochs.odometer_of(connection)
+            return Ended(epoch, "damaged", epochs.odometer_of(connection), book=commands.carried(connection))
     except DAMAGE:
-        return []
+        return Ended(epoch, "damaged", [])
