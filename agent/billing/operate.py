@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from agent import door
-from agent.billing.access import Access, audit
+from agent.billing.access import Access, audit, operators
+from agent.billing.access.denied import Unknown
 from agent.billing.access.keyfile import KEY_FILE, key_of
 from agent.billing.access.registration import Minting
+from agent.billing.access.robots.authority import CERTIFICATE_FILE, LIST_FILE, Authority, authority_of
 from agent.billing.ledger import Store, sqlite
 from agent.billing.ledger.folder import Folder
 from agent.clock import Clock
@@ -52,6 +54,11 @@ def orders(folder: Path, store: Store, access: Access) -> dict[str, Door]:
         "keys list": _telling(lambda _: access.listed()),
         "keys revoke": _telling(lambda asked: _revoke(access, asked)),
         "token": _telling(lambda asked: _token(access, asked)),
+        "authority": _telling(lambda _: asyncio.to_thread(_authority, folder.absolute())),
+        "revoke": _telling(lambda asked: access.robots.revoke(str(asked["tenant"]), str(asked["device"]))),
+        "operator add": _telling(lambda asked: access.add_operator(str(asked["name"]), _public(str(asked["public"])))),
+        "operator list": _telling(lambda _: store.read(operators.listed)),
+        "operator remove": _telling(lambda asked: _remove_operator(access, asked)),
         "audit": _telling(lambda _: store.read(audit.checked)),
         "backup": _telling(lambda asked: _backup(store, key, asked)),
     }
@@ -78,8 +85,9 @@ async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
             await clock.sleep(LOOK_SECONDS)  # it is just starting, or ending
             continue
         try:
-            done = await orders(folder, store, Access(store, await key_of(store, folder, clock), clock))[asked["op"]](dict(asked))
-            return done["told"]
+            key = await key_of(store, folder, clock)
+            access = Access(store, key, clock, await _authority_here(store, folder, clock))
+            return (await orders(folder, store, access)[asked["op"]](dict(asked)))["told"]
         finally:
             await store.aclose()
     raise LedgerBusy(f"the books in {folder} have an owner which takes no commands", "wait until it has ended")
@@ -105,6 +113,29 @@ def restore(folder: Path, copy: Path) -> dict[str, Any]:
         raise BadInput(f"{error.filename or folder}: {error.strerror or error}", "check space and rights of file and folder") from error
     key = folder.absolute() / KEY_FILE
     return {"file": str(copy), "books": str(folder.absolute()), "key": str(key), "key_found": key.is_file()}
+
+
+async def _authority_here(store: Store, folder: Path, clock: Clock) -> Authority | None:
+    """The backend's own; none where it was given to `billing serve`, which knows where its key is."""
+    try:
+        return await authority_of(store, folder, clock)
+    except BadInput:
+        return None
+
+
+def _authority(folder: Path) -> dict[str, Any]:
+    """`{certificate, file, list}`: whom brokers are to believe, PEM, and where that and the list of the revoked are."""
+    path = folder / CERTIFICATE_FILE
+    try:
+        certificate = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unknown(f"{path} can't be read: nobody vouches for robots here", "start the backend, and see what it says") from error
+    return {"certificate": certificate, "file": str(path), "list": str(folder / LIST_FILE)}
+
+
+async def _remove_operator(access: Access, asked: Mapping[str, Any]) -> dict[str, Any]:
+    await access.remove_operator(str(asked["name"]))
+    return {"removed": str(asked["name"])}
 
 
 async def _create(access: Access, asked: Mapping[str, Any]) -> dict[str, Any]:

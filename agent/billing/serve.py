@@ -18,6 +18,7 @@ import uvicorn
 
 from agent.billing.access import Access
 from agent.billing.access.keyfile import key_of
+from agent.billing.access.robots.authority import DAYS, authority_of
 from agent.billing.http import app
 from agent.billing.http.backend import Backend
 from agent.billing.http.connection import HEAD_S, connection_of
@@ -75,6 +76,10 @@ class Settings:
     """Without TLS; only on this machine itself."""
     limits: Limits = field(default_factory=Limits)
     broker: Broker | None = None
+    devices: tuple[Path, Path] | None = None
+    """Certificate and key, PEM, of the authority that vouches for robots; None: the backend's own."""
+    certificate_days: int = DAYS
+    """How long a robot's certificate lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,9 @@ class _Http:
 
 async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say: Callable[[str], None]) -> None:
     key, metrics = await key_of(store, settings.folder, clock), Metrics()
-    access, ingest = Access(store, key, clock), Ingest(store, key, clock)
+    authority = await authority_of(store, settings.folder, clock, days=settings.certificate_days, given=settings.devices)
+    access, ingest = Access(store, key, clock, authority), Ingest(store, key, clock)
+    await access.robots.publish()
     attended = Attended(ingest, access, metrics, clock)
     api = app(store, attended, access, key, clock, limits=settings.limits, metrics=metrics)
     server = _Server(api, http, settings.limits)

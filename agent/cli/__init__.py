@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, billing, demo, doctor, faq, models, privacy, run, sim, status, sync, talk, tokens, usage
+from agent.cli import ask, bench, billing, billingrobots, demo, doctor, faq, models, privacy, run, sim, status, sync, talk, tokens, usage
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
@@ -38,6 +38,9 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(bench.app, name="bench")
 app.add_typer(sim.app, name="sim")
 app.add_typer(billing.app, name="billing")
+billing.app.command("authority")(billingrobots.authority)
+billing.app.command("revoke")(billingrobots.revoke)
+billing.app.add_typer(billingrobots.operators, name="operator")
 
 
 def main() -> None:

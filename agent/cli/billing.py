@@ -13,7 +13,7 @@ from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, o
 if TYPE_CHECKING:
     from agent.billing.serve import Ready
 
-app = typer.Typer(help="The billing backend: serve, keys, token, backup, restore, audit.")
+app = typer.Typer(help="The billing backend: serve, keys, token, revoke, operator, authority, backup, restore, audit.")
 keys = typer.Typer(help="Credentials of the API: create, list, revoke.")
 app.add_typer(keys, name="keys")
 
@@ -23,6 +23,8 @@ BrokerAddress = Annotated[str | None, typer.Option("--broker", help="HOST:PORT o
 BrokerAuthority = Annotated[Path | None, typer.Option("--broker-ca", help="Whose certificates to believe, PEM.", show_default=False)]
 BrokerCertificate = Annotated[Path | None, typer.Option("--broker-certificate", help="Shown to the broker.", show_default=False)]
 BrokerKey = Annotated[Path | None, typer.Option("--broker-key", help="That certificate's key.", show_default=False)]
+DevicesAuthority = Annotated[Path | None, typer.Option("--device-authority", help="Vouches for robots, PEM.", show_default="its own")]
+DevicesKey = Annotated[Path | None, typer.Option("--device-authority-key", help="That authority's key.", show_default=False)]
 
 
 @app.command()
@@ -38,6 +40,9 @@ def serve(
     broker_certificate: BrokerCertificate = None,
     broker_key: BrokerKey = None,
     broker_plain: Annotated[bool, typer.Option("--broker-plain", help="Without TLS; only on this machine itself.")] = False,
+    device_authority: DevicesAuthority = None,
+    device_authority_key: DevicesKey = None,
+    certificate_days: Annotated[int, typer.Option("--certificate-days", min=1, max=825, help="A robot's certificate lives so long.")] = 90,
     consumers: Annotated[int, typer.Option("--consumers", min=1, max=16, help="MQTT consumers.")] = 2,
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Only from these networks (CIDR); may be repeated.")] = None,
     rate: Annotated[int, typer.Option("--rate", min=1, max=100_000, help="Requests a second of one client.")] = 100,
@@ -48,14 +53,17 @@ def serve(
 ) -> None:
     """Take robots' records in over HTTPS and MQTT, commit, acknowledge, and tell what they come to; until stopped."""
     from agent.billing import serve as serving
+    from agent.billing.access.robots.authority import both
     from agent.billing.http.gate import Limits
     from agent.clock import SystemClock
     from agent.store.state import state_folder
 
     del profile
+    devices = both(device_authority, device_authority_key)
     way = serving.broker_at(broker, broker_ca, broker_certificate, broker_key, plain=broker_plain, consumers=consumers)
     limits = Limits(rate, serving.networks(allow or []), connections)
-    settings = serving.Settings(state_folder(state_dir), host, port, certificate, key, plain, limits, way)
+    folder = state_folder(state_dir)
+    settings = serving.Settings(folder, host, port, certificate, key, plain, limits, way, devices, certificate_days)
     run(serving.serve(settings, SystemClock(), lambda ready: _tell(ready, as_json), lambda line: _say(line, as_json)))
 
 
@@ -86,7 +94,7 @@ def create(
     """Make an API key, which is an OAuth2 client as well. It is shown this once."""
     del profile
     asked = {"op": "keys create", "name": name, "scopes": scope, "tenant": tenant, "public": public_key}
-    told = _ordered(state_dir, asked)
+    told = ordered(state_dir, asked)
     out(as_json, told, lambda console: console.print(told.get("api_key", told["id"]), soft_wrap=True))
 
 
@@ -94,7 +102,7 @@ def create(
 def list_(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
     """All credentials, without their secrets."""
     del profile
-    told = _ordered(state_dir, {"op": "keys list"})
+    told = ordered(state_dir, {"op": "keys list"})
     table = grid("id", "name", "tenant", "device", "scopes", "created", "revoked")
     for one in told:
         row = one | {"scopes": " ".join(one["scopes"])}
@@ -111,7 +119,7 @@ def revoke(
 ) -> None:
     """Make a credential good for nothing, tokens included, at once."""
     del profile
-    told = _ordered(state_dir, {"op": "keys revoke", "id": credential})
+    told = ordered(state_dir, {"op": "keys revoke", "id": credential})
     out(as_json, told, lambda console: console.print(f"{credential}: revoked"))
 
 
@@ -129,7 +137,7 @@ def token(
     """Mint a one-time token by which a robot registers. It is shown this once."""
     del profile
     asked = {"op": "token", "device": device.removeprefix("-"), "tenant": tenant, "account": account, "hours": hours}
-    told = _ordered(state_dir, asked)
+    told = ordered(state_dir, asked)
     out(as_json, told, lambda console: console.print(told["token"], soft_wrap=True))
 
 
@@ -142,8 +150,8 @@ def backup(
 ) -> None:
     """Copy the books to a file while the backend runs. Keep keys/backend as well: robots believe no other key."""
     del profile
-    told = _ordered(state_dir, {"op": "backup", "file": str(file.absolute())})
-    line = f"{told['file']}: {told['bytes']} bytes; keep {told['key']} with it: robots believe no other key"
+    told = ordered(state_dir, {"op": "backup", "file": str(file.absolute())})
+    line = f"{told['file']}: {told['bytes']} bytes; keep {told['key']} with it: robots believe no other key; beside it lies their authority"
     out(as_json, told, lambda console: console.print(line, soft_wrap=True))
 
 
@@ -170,7 +178,7 @@ def restore(
 def audit(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
     """The last lines of the log of who was let in, and whether all of it is as it was written. Exit 1 if not."""
     del profile
-    told = _ordered(state_dir, {"op": "audit"})
+    told = ordered(state_dir, {"op": "audit"})
     table = grid("id", "time", "actor", "action", "tenant", "device", "told")
     for one in told["entries"]:
         row = one | {"told": " ".join(f"{name}={value}" for name, value in one["told"].items())}
@@ -182,9 +190,10 @@ def audit(state_dir: StateDir = None, profile: ProfileName = "simulated", as_jso
         screen().print(f"{told['lines']} lines, all as they were written")
 
 
-def _ordered(state_dir: Path | None, asked: dict[str, Any]) -> Any:
-    from agent.billing.operate import ordered
+def ordered(state_dir: Path | None, asked: dict[str, Any]) -> Any:
+    """What an order comes to, by the backend that runs or here."""
+    from agent.billing import operate
     from agent.clock import SystemClock
     from agent.store.state import state_folder
 
-    return run(ordered(state_folder(state_dir), asked, SystemClock()))
+    return run(operate.ordered(state_folder(state_dir), asked, SystemClock()))

@@ -7,11 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from agent.billing.access import audit, credentials, registration
+from agent.billing.access import audit, credentials, operators, registration
 from agent.billing.access.credentials import Credential, Principal
-from agent.billing.access.denied import Unauthorized, Unknown
+from agent.billing.access.denied import Revoked, Unauthorized, Unknown
 from agent.billing.access.grants import Grants
 from agent.billing.access.registration import Minting
+from agent.billing.access.robots import Robots
+from agent.billing.access.robots.authority import Authority
 from agent.billing.ledger import Store
 from agent.clock import Clock
 from agent.contract import jwt
@@ -31,13 +33,15 @@ NOTES_BURST = 100
 class Access:
     """Who may do what, over one store. All changes go through here, so what is remembered here is right."""
 
-    def __init__(self, store: Store, key: SigningKey, clock: Clock) -> None:
+    def __init__(self, store: Store, key: SigningKey, clock: Clock, authority: Authority | None = None) -> None:
+        """`authority` vouches for robots; without one they get no certificates."""
         self._store, self._key, self._clock = store, key, clock
         self._known: OrderedDict[str, Credential] = OrderedDict()
         self._room = Bucket(clock, NOTES_PER_SECOND, NOTES_BURST)
         self._unrecorded = 0
         self._changes = 0
         self._grants = Grants(key, clock)
+        self.robots = Robots(store, clock, authority, self._forget)
 
     async def create(self, name: str, scopes: Iterable[str], tenant: str = "", public: bytes = b"") -> dict[str, Any]:
         """`{id, api_key}`; the key is shown this once. With `public`, for a client that signs its requests: `{id}`. Raises BadInput."""
@@ -73,8 +77,7 @@ class Access:
 
         if not await self._store.write(work):
             raise Unknown(f"no credential is called {id_[:100]!r}", "see: voxmeter billing keys list")
-        self._known.pop(id_, None)
-        self._changes += 1  # what is being looked up just now must not be remembered as good
+        self._forget([id_])
 
     async def mint(self, minting: Minting, hours: float) -> str:
         """A one-time token for a robot; shown this once. Raises BadInput."""
@@ -89,7 +92,19 @@ class Access:
         """Lets a robot in. Raises BadInput or Denied."""
         registration.check(asked)
         now = self._clock.utc()
-        return await self._store.write(lambda connection: registration.register(connection, asked, now, self._key))
+        authority = self.robots.authority
+        return await self._store.write(lambda connection: registration.register(connection, asked, now, self._key, authority))
+
+    async def add_operator(self, name: str, public: bytes) -> dict[str, Any]:
+        """Whose commands robots that enrol from now on obey: `{name, key, x, added}`. Raises BadInput."""
+        now = self._clock.utc()
+        return await self._store.write(lambda connection: operators.add(connection, name, public, now))
+
+    async def remove_operator(self, name: str) -> None:
+        """Raises Unknown if there is no such operator."""
+        now = self._clock.utc()
+        if not await self._store.write(lambda connection: operators.remove(connection, name, now)):
+            raise Unknown(f"no operator is called {name[:100]!r}", "see: voxmeter billing operator list")
 
     def remembers(self, shown: str) -> bool:
         """Whether `who` would answer that from memory; what is shown is not checked here."""
@@ -133,6 +148,12 @@ class Access:
         line: dict[str, Any] = {"tenant": tenant, "device": device, **told} | ({"unrecorded": more} if more else {})
         await self._store.write(lambda connection: audit.append(connection, now, actor, action, **line))
 
+    def _forget(self, ids: Iterable[str]) -> None:
+        """They are good for nothing any more."""
+        for id_ in ids:
+            self._known.pop(id_, None)
+        self._changes += 1  # what is being looked up just now must not be remembered as good
+
     async def _find(self, id_: str) -> Credential | None:
         if (held := self._known.get(id_)) is not None:
             self._known.move_to_end(id_)
@@ -156,5 +177,5 @@ def _good(credential: Credential | None) -> Credential:
     if credential is None:
         raise Unauthorized("no such credential", "create one: voxmeter billing keys create")
     if credential.revoked:
-        raise Unauthorized("this credential has been revoked", "ask the operator for another one")
+        raise Revoked("this credential has been revoked", "ask the operator for another one")
     return credential

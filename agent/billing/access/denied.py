@@ -1,5 +1,6 @@
 """Why somebody may not: each reason with the HTTP status that says it."""
 
+from agent.contract.registration import REVOKED
 from agent.errors import VoxmeterError
 
 
@@ -15,6 +16,12 @@ class Unauthorized(Denied):
 
     code = "unauthorized"
     status = 401
+
+
+class Revoked(Unauthorized):
+    """Somebody we knew, and were told to know no more."""
+
+    code = REVOKED
 
 
 class Forbidden(Denied):

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Row, insert, select, update
 
-from agent.billing.access import audit, credentials
+from agent.billing.access import audit, credentials, operators
 from agent.billing.access.credentials import Principal
 from agent.billing.access.denied import Conflict, Forbidden, Unauthorized
+from agent.billing.access.robots import issued
+from agent.billing.access.robots.authority import Authority
 from agent.billing.access.tables import REGISTRATION
 from agent.billing.ledger import devices
 from agent.contract.registration import Registered, Registration, holds_its_key, jwks
@@ -64,8 +66,13 @@ def check(registration: Registration) -> None:
         raise BadInput("the signature of the registration is wrong", "sign it with the key that is registered")
 
 
-def register(connection: Connection, asked: Registration, now: datetime.datetime, key: SigningKey) -> Registered:
-    """Lets a robot in, in the caller's transaction. Raises Unauthorized, Forbidden or Conflict, each with its reason."""
+def register(
+    connection: Connection, asked: Registration, now: datetime.datetime, key: SigningKey, authority: Authority | None = None
+) -> Registered:
+    """Lets a robot in, in the caller's transaction; with a certificate where it asks and an authority is there.
+
+    Raises Unauthorized, Forbidden or Conflict, each with its reason, BadInput for a certificate request that can't be granted.
+    """
     token = _token(asked.token)
     row = _good(connection, token, asked, now)
     public = decode(asked.key)
@@ -79,8 +86,11 @@ def register(connection: Connection, asked: Registration, now: datetime.datetime
         credentials.add(connection, robot, now, secret_hash=credentials.hash_of(secret))
         used = {"used_device": asked.device, "used_key": public, "credential": id_}
         connection.execute(update(REGISTRATION).where(REGISTRATION.c.token_hash == row.token_hash).values(used))
-    shown = {"tenant": asked.tenant, "device": asked.device, "account": row.account}
-    return Registered(**shown, api_key=credentials.spoken(id_, secret), keys=jwks([key.public]))
+    shown = {"tenant": asked.tenant, "device": asked.device, "account": row.account, "api_key": credentials.spoken(id_, secret)}
+    certificate = None
+    if asked.csr and authority:
+        certificate = issued.certificate(connection, authority, (asked.tenant, asked.device), asked.csr, now, actor="token")
+    return Registered(**shown, keys=jwks([key.public]), certificate=certificate, operator_keys=operators.keys(connection))
 
 
 def _good(connection: Connection, token: bytes, asked: Registration, now: datetime.datetime) -> Row[Any]:

@@ -1,6 +1,6 @@
-"""The tables of who may do what: credentials, one-time tokens and the audit log. No secret stands in them, only hashes."""
+"""The tables of who may do what: credentials, one-time tokens, certificates, operators, the audit log. No secret stands in them."""
 
-from sqlalchemy import Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import Column, Index, Integer, LargeBinary, Table, Text
 
 from agent.billing.ledger.tables import METADATA
 
@@ -34,6 +34,31 @@ REGISTRATION = Table(
     Column("credential", Text, nullable=False),
 )
 """One-time tokens. Empty: `device` of one for any new robot of the tenant, `used_…` and `credential` of an unused one."""
+
+ISSUED = Table(
+    "issued",
+    METADATA,
+    Column("serial", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("authority", Text, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False),
+    Column("certificate", Text, nullable=False),
+    Column("issued", Text, nullable=False),
+    Column("expires", Text, nullable=False),
+    Column("revoked", Text, nullable=False),
+    Index("issued_device", "tenant", "device"),
+)
+"""Certificates of devices, by serial in hex. `authority`: which one issued it; `revoked` is empty for a good one."""
+
+OPERATOR = Table(
+    "operator",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("public", LargeBinary, nullable=False),
+    Column("added", Text, nullable=False),
+)
+"""Whose commands robots are to obey: raw Ed25519 keys. Robots learn them when they enrol, and later by their twin."""
 
 AUDIT = Table(
     "audit",

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from agent.billing.access import Access
-from agent.billing.http import devices, errors, operations, tokens, usage
+from agent.billing.http import certificates, devices, errors, operations, tokens, usage
 from agent.billing.http.backend import Backend
 from agent.billing.http.gate import Gate, Limits
 from agent.billing.http.metrics import Metrics, Taking
@@ -37,7 +37,7 @@ def app(
         responses={status: {"model": errors.ErrorTold} for status in ERRORS},
     )
     api.state.backend = Backend(store, ingest, access, key, clock, counted)
-    for part in (devices, usage, tokens, operations):
+    for part in (devices, certificates, usage, tokens, operations):
         api.include_router(part.router)
     errors.install(api)
     operations.describe(api)
