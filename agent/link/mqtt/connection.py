@@ -59,6 +59,10 @@ FRAME_BYTES_MAX = 1024
 COMING_MAX = 64
 """Messages on their way from paho's thread to the loop, 8 MiB at the most; then the thread waits, and with it the broker."""
 
+OWED_MAX = 8 * wire.RECEIVE_MAX
+"""Unconfirmed messages that are borne, 16 MiB at the most: where subscriptions are shared mosquitto goes beyond what it was told to keep
+to, half as much again. A broker that goes on and on is left."""
+
 WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
 """Of a DISCONNECT before another try: if that fails, those who watch must hear that the robot is away."""
 
@@ -229,8 +233,8 @@ class Connection:
             return
         if message.qos:
             self._owed += 1
-            if self._owed > wire.RECEIVE_MAX:
-                self._end(f"the broker sends more than {wire.RECEIVE_MAX} messages before the first is confirmed")
+            if self._owed > OWED_MAX:
+                self._end(f"the broker sends more than {OWED_MAX} messages before the first is confirmed")
                 return
         if self._early is None:
             self._heard(message)
