@@ -2,8 +2,8 @@
 
     start -> running -> stop (it saves what it holds) | kill (it does not) | forget (and what it saved is gone) -> start -> …
 
-Whoever connects is who its certificate says. The name is `{tenant}/{device}` for a robot, so that the ACL binds both, and
-`billing` for the backend.
+Whoever connects is who its certificate says. The name is `{tenant}/{device}` for a robot, so that the ACL binds both, `billing` for the
+backend, and `operator/{name}` for an operator's desk.
 """
 
 import os
@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,9 @@ BACKEND = "billing"
 
 CERTIFICATE_DAYS = 30
 """Longer than any test or scenario, simulated weeks included: the broker's clock doesn't leap with a robot's."""
+
+OPERATOR = "operator/"
+"""Begins the name on an operator's certificate: he reads all that robots send, and commands them."""
 
 NAME_LENGTH_MAX = 64
 """X.509 allows no longer common name."""
@@ -67,6 +71,7 @@ class Broker:
         self._any_port = port == 0
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._operators: list[str] = []
         (folder / "memory").mkdir(parents=True, exist_ok=True)
         now = SystemClock().utc()
         self._vouching = certificates.authority("voxmeter test authority", now, CERTIFICATE_DAYS)
@@ -92,9 +97,15 @@ class Broker:
         return self._process is not None and self._process.poll() is None
 
     def client(self, name: str) -> tuple[Path, Path]:
-        """(certificate, key) of a robot, `{tenant}/{device}`, or of the backend, BACKEND. Raises BadInput for a name without room."""
+        """(certificate, key) of a robot, `{tenant}/{device}`, of the backend, BACKEND, or of an operator, `operator/{name}`.
+
+        Raises BadInput for a name without room.
+        """
         if not 0 < len(name) <= NAME_LENGTH_MAX or any(sign in name for sign in "+#\0"):
             raise BadInput(f"{name!r} can't stand in a certificate", f"give 1 to {NAME_LENGTH_MAX} characters without + and #")
+        if name.startswith(OPERATOR) and name not in self._operators:
+            self._operators.append(name)
+            self._rule()
         return self._issue(name.encode().hex(), name)
 
     def start(self) -> None:
@@ -143,11 +154,17 @@ class Broker:
         return self._folder / "mosquitto.log"
 
     def _begin(self) -> None:
-        self._write("acl", _acl().encode())
+        self._rule()
         self._write("mosquitto.conf", self._configuration().encode())
         with self._log.open("ab") as log:
             command = [self._program, "-c", str(self._folder / "mosquitto.conf")]
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def _rule(self) -> None:
+        """Says who may what; a broker that runs already reads it again."""
+        self._write("acl", _acl(self._operators).encode())
+        if self.running:
+            os.kill(self.process_id, signal.SIGHUP)
 
     def _accepts(self) -> bool:
         """Whether it runs and takes connections, within the patience."""
@@ -213,10 +230,11 @@ class Broker:
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 
 
-def _acl() -> str:
-    """A robot has its own subtree; the backend reads all of them and answers."""
+def _acl(operators: Sequence[str]) -> str:
+    """A robot has its own subtree, and so has an operator; the backend reads all of them and answers; operators read and command."""
+    commands = "".join(f"user {name}\ntopic read v1/#\ntopic write v1/+/+/{wire.REQUEST}/+\n" for name in operators)
     answers = "".join(f"topic write v1/+/+/{what}\n" for what in ANSWERS)
-    return f"user {BACKEND}\ntopic read v1/#\n{answers}\npattern readwrite v1/%u/#\n"
+    return f"user {BACKEND}\ntopic read v1/#\n{answers}{commands}\npattern readwrite v1/%u/#\n"
 
 
 def find_program() -> str:
