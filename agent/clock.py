@@ -61,18 +61,35 @@ class Clock(Protocol):
         ...
 
 
+class Settable(Clock, Protocol):
+    """A clock that believes what somebody trustworthy says of the time."""
+
+    def attest(self, moment: datetime.datetime) -> None:
+        """It is `moment` now, in UTC; from here on it counts by itself, as `signed`, unless it knows better."""
+        ...
+
+
 class SystemClock:
-    """The machine's own clock and entropy."""
+    """The machine's own clock and entropy. Where the kernel is not synchronised and the time was attested, that time, counted on."""
 
     def __init__(self) -> None:
+        self._booted: datetime.datetime | None = None
+        """When the boot clock began, by what was attested."""
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
+    def attest(self, moment: datetime.datetime) -> None:
+        self._booted = moment - datetime.timedelta(milliseconds=self.boottime_ms())
+
     def utc(self) -> datetime.datetime:
+        if self._booted is not None and not _kernel_says_synchronised():
+            return self._booted + datetime.timedelta(milliseconds=self.boottime_ms())
         return datetime.datetime.now(datetime.UTC)
 
     def quality(self) -> ClockQuality:
         if _kernel_says_synchronised():
             return "ntp"
+        if self._booted is not None:
+            return "signed"
         return "floor" if self.utc() >= FLOOR else "none"
 
     def monotonic(self) -> float:
@@ -88,7 +105,7 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
     def new_id(self) -> str:
-        milliseconds = time.time_ns() // 1_000_000
+        milliseconds = int(self.utc().timestamp() * 1000)
         chance = random.SystemRandom().getrandbits(74)
         value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | (chance >> 62) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
         return str(uuid.UUID(int=value))

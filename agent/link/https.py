@@ -20,9 +20,10 @@ from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.ack import ACK_BYTES_MAX
 from agent.contract.encoding import encoded
+from agent.contract.registration import REVOKED
 from agent.contract.signing import KEY_MARK, SIGNATURE_MARK
 from agent.errors import BadInput
-from agent.link.tls import check_plain, client_context
+from agent.link.tls import check_plain, context_of
 from agent.ports import Acked, Answer, LinkSettings, Refused, Retry
 
 CONNECT_S = 10.0
@@ -48,9 +49,6 @@ CODES: Final = {401: "unauthorized", 403: "forbidden", 404: "unknown-device", 40
 
 PATIENCE: Final = frozenset({408, 425, 429, 503})
 """The same request may well be taken later."""
-
-NO_CHECK_TIME: Final = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python doesn't name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +160,7 @@ def _context(settings: LinkSettings, *, dated: bool) -> ssl.SSLContext:
     if settings.plain:
         check_plain(settings.host)
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used, and believes nobody
-    context = client_context(settings.authority, settings.certificate, settings.key)
-    if not dated:
-        context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
-    return context
+    return context_of(settings, dated=dated)
 
 
 def authorize(request: httpx.Request, settings: LinkSettings) -> None:
@@ -217,6 +212,8 @@ def refused(heard: Heard, wait_ms: int) -> Retry | Refused:
         return Retry(why, wait_ms)
     if heard.status == 409 and not refusal:
         return Retry(why, wait_ms)  # a new epoch is not begun on the word of something between here and the backend
+    if refusal and refusal.code == REVOKED:
+        return Refused(REVOKED, why, wait_ms)
     code = CODES.get(heard.status) or (refusal.code if refusal else "")
     return Refused(code, why, wait_ms) if code else Retry(why, wait_ms)
 

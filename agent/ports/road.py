@@ -1,5 +1,6 @@
 """The one road out: the backlog of the ledger, and the links that carry it."""
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,6 +206,10 @@ class LinkSettings:
     certificate: Path | None = None
     """PEM of the device's certificate and, beside it, its key."""
     key: Path | None = None
+    pair: Callable[[], tuple[Path | None, Path | None]] | None = None
+    """Asked for `certificate` and `key` at each connection, where they may change; wins over both."""
+    judge: Callable[[], datetime.datetime | None] = lambda: None
+    """The time by which the other side's certificate is judged; None: this machine's."""
     token: Callable[[], str] = str
     """The API key, where the link needs one."""
     plain: bool = False

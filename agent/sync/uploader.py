@@ -43,7 +43,7 @@ RECHECK_S = 3_600.0
 
 TOO_BIG = "too-big"
 
-WHO_WE_ARE = frozenset({"unknown-key", "unknown-device", "unauthorized", "forbidden"})
+WHO_WE_ARE = frozenset({"unknown-key", "unknown-device", "unauthorized", "forbidden", "revoked"})
 """Refusals of the robot, not of what it sent."""
 
 

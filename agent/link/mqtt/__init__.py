@@ -14,7 +14,7 @@ from agent.contract.signing import KEY_MARK, SIGNATURE_MARK
 from agent.errors import BadInput
 from agent.link.mqtt.message import FORMAT_INVALID, NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, TOPIC_INVALID, Filter, Incoming, Verdict
 from agent.link.mqtt.steady import Mqtt
-from agent.link.tls import check_plain, client_context
+from agent.link.tls import check_plain, context_of
 from agent.ports import Acked, Answer, Delivered, LinkSettings, Refused, Retry, Steering
 
 CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "too-big", FORMAT_INVALID: "bad-batch"}
@@ -169,4 +169,4 @@ def _check(settings: LinkSettings) -> None:
     if settings.plain:
         check_plain(settings.host)
     else:
-        client_context(settings.authority, settings.certificate, settings.key)
+        context_of(settings)

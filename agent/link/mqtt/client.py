@@ -11,6 +11,7 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode
 
 from agent.contract import wire
 from agent.link.mqtt.message import Verdict
+from agent.link.tls import check_dates
 
 PACKET_BYTES_MAX = 128 * 1024
 """Of what the broker may send here: twice an ack or a batch."""
@@ -43,6 +44,7 @@ class Shaken(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:
         try:
             super().do_handshake(block)
+            check_dates(self)
         except BaseException:
             self.close()
             raise

@@ -38,7 +38,7 @@ from agent.link.mqtt.message import (
     incoming,
     publish_properties,
 )
-from agent.link.tls import check_plain, client_context
+from agent.link.tls import check_plain, context_of
 from agent.ports import LinkSettings
 
 CONNECT_S = 10
@@ -178,7 +178,7 @@ class Connection:
             if settings.plain:
                 check_plain(settings.host)
             else:
-                context = client_context(settings.authority, settings.certificate, settings.key)
+                context = context_of(settings)
                 context.sslsocket_class = Shaken
                 self._client.tls_set_context(context)
             await self._loop.run_in_executor(None, self._dial)
