@@ -73,8 +73,13 @@ def signed(desired: Desired, key: SigningKey) -> bytes:
 
 def read(content: bytes, trusted: Mapping[str, bytes]) -> Desired:
     """Raises BadSignature for what no trusted key signed, BadInput for what was signed and is no twin."""
-    _, payload = jws.read(TWIN, content, trusted, bytes_max=TWIN_BYTES_MAX, what="the twin")
-    return parsed(payload, Desired, "the twin")
+    return read_signed(content, trusted)[1]
+
+
+def read_signed(content: bytes, trusted: Mapping[str, bytes]) -> tuple[str, Desired]:
+    """The id of the trusted key that signed, and the twin. Raises as `read`."""
+    key_id, payload = jws.read(TWIN, content, trusted, bytes_max=TWIN_BYTES_MAX, what="the twin")
+    return key_id, parsed(payload, Desired, "the twin")
 
 
 def written(reported: Reported) -> bytes:
