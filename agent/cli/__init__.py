@@ -6,7 +6,25 @@ import sys
 
 import typer
 
-from agent.cli import ask, bench, billing, billingrobots, demo, doctor, faq, fleet, models, privacy, run, sim, status, sync, talk, tokens, usage
+from agent.cli import (
+    ask,
+    bench,
+    billing,
+    billingrobots,
+    demo,
+    doctor,
+    faq,
+    fleet,
+    models,
+    privacy,
+    run,
+    sim,
+    status,
+    sync,
+    talk,
+    tokens,
+    usage,
+)
 from agent.cli.options import fail
 from agent.errors import MissingPart, VoxmeterError
 
