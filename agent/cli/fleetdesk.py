@@ -258,4 +258,5 @@ async def _watch(watching: "Watching", settings: "DeskSettings", wait_s: float, 
 
     async with Desk(settings, SystemClock(), _say, (wire.ALARM, wire.REPORTED)) as desk:
         desk.listen(show)
+        _say(f"watching {settings.tenant}: {sum(robot.present for robot in desk.roster.known)} robots are there")
         await desk.until(lambda: watching.done, wait_s or None)
