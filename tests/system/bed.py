@@ -5,14 +5,13 @@ Theory of operation. `unshare` opens a mount and a process name space; in them a
 vanish with `unshare`, which dies with this process even if that is killed (`setpriv --pdeathsig`). Commands go in through `nsenter` and
 are started by the robot's own systemd (`systemd-run --pipe`), so they are in its control groups and under its limits, not ours.
 
+Control groups of version 1 are lent to a container read-only; the bed makes those of memory, tasks and CPU writable, so that limits bind.
+
 What such a bed is not: the kernel is the host's, so modules, `/proc/sys` and real devices are out of reach for all in it, and there is no
-network but loopback. Where control groups are of version 1 (`cgroup_v1`) systemd counts and kills by group, but `MemoryMax=`, `TasksMax=`
-and `CPUQuota=` are accepted without effect: the controllers belong to the host.
+network but loopback. There is no sound card; its clock is the host's and cannot be set.
 """
 
 import contextlib
-import itertools
-import os
 import shlex
 import subprocess
 import time
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.system import groups
 from tests.system.disk import Disk, cut_off
 
 BOOT_S_MAX = 60
@@ -28,12 +28,7 @@ BOOT_S_MAX = 60
 OFF_S_MAX = 60
 """An orderly shutdown; a unit that will not stop is killed after its TimeoutStopSec."""
 
-GROUP, NUMBERS = "voxmeter-bed", itertools.count()
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
-GROUPS = tuple(
-    Path("/sys/fs/cgroup", name) for name in ("systemd", "unified", ".") if Path("/sys/fs/cgroup", name, "cgroup.procs").exists()
-)
-"""Where systemd keeps its groups: version 1, version 2 beside it, or version 2 alone."""
 
 
 class Done(NamedTuple):
@@ -50,25 +45,28 @@ class Machine:
     def __init__(self, disk: Disk, tree: Path, work: Path, reading: dict[Path, str]) -> None:
         """`reading`: folders of the host and where the robot sees them, read-only."""
         self.disk, self.tree, self.work, self.reading = disk, tree, work, reading
-        self.group = f"{GROUP}-{os.getpid()}-{next(NUMBERS)}"
+        self._groups: list[Path] = []
         self._shell: subprocess.Popen[bytes] | None = None
 
     def boot(self) -> None:
         """Until every unit of the boot has started or failed. Raises `TimeoutError` with what the console says."""
-        console = self.work / "console.log"
         outside = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
-        with console.open("wb") as log:
+        with (self.work / "console.log").open("wb") as log:
             self._shell = subprocess.Popen(
                 (*outside, "sh", "-ec", self._script()), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self.until(self._up, BOOT_S_MAX, "the boot", lambda: console.read_text(errors="replace")[-2000:])
+        self.until(self._up, BOOT_S_MAX, "the boot", self._console)
+        if [self.enter("mount", "-o", "remount,bind,rw", f"/sys/fs/cgroup/{one}").status for one in groups.LIMITS] == [0] * len(
+            groups.LIMITS
+        ):
+            self.enter("systemctl", "daemon-reexec")  # it has tried to write there and thinks it did; version 2 needs none of this
+
+    def _console(self) -> str:
+        return (self.work / "console.log").read_text(errors="replace")[-2000:]
 
     def _script(self) -> str:
-        _swept()
-        joins = []
-        for group in (root / self.group for root in GROUPS):
-            group.mkdir(exist_ok=True)
-            joins.append(f"echo 0 > {group}/cgroup.procs")
+        self._groups = groups.made()
+        joins = [f"echo 0 > {group}/cgroup.procs" for group in self._groups]
         binds = [f"--bind-ro={path}:{spot}" for path, spot in self.reading.items()]
         nspawn = ["systemd-nspawn", "--boot", "--register=no", "--keep-unit", "--private-network", "--console=pipe", "--machine=robot"]
         commands = [*self.disk.mounting(self.work, self.tree), ["exec", *nspawn, *binds, f"--directory={self.work}/root"]]
@@ -76,7 +74,7 @@ class Machine:
 
     def _up(self) -> bool:
         if self._shell is not None and self._shell.poll() is not None:
-            raise RuntimeError(f"the bed ended: {(self.work / 'console.log').read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"the bed ended: {self._console()}")
         return self._leader() is not None and self.enter("systemctl", "is-system-running").out.strip() in ("running", "degraded")
 
     def _leader(self) -> int | None:
@@ -150,7 +148,7 @@ class Machine:
             self._shell = None
         attached = ("losetup", "--noheadings", "--associated", str(self.disk.image))
         self.until(lambda: not subprocess.run(attached, capture_output=True, check=True).stdout, OFF_S_MAX, "letting go of the disk")
-        self.until(lambda: _emptied(self.group), OFF_S_MAX, "the end of its processes")
+        self.until(lambda: groups.removed(self._groups), OFF_S_MAX, "the end of its processes")
 
 
 def child_of(process: int) -> int | None:
@@ -167,26 +165,6 @@ def _name(process: int) -> str:
         return Path(f"/proc/{process}/comm").read_text().strip()
     except OSError:
         return ""
-
-
-def _emptied(name: str) -> bool:
-    """Removes the control groups of a bed; False where a process is still in one."""
-    try:
-        for group in (root / name for root in GROUPS):
-            for one in sorted((*group.rglob("*/"), group), reverse=True):
-                one.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-def _swept() -> None:
-    """Removes what beds of processes that were killed have left behind."""
-    for name in {group.name for root in GROUPS for group in root.glob(f"{GROUP}-*")}:
-        if not Path(f"/proc/{name.split('-')[-2]}").exists():
-            _emptied(name)
 
 
 @contextlib.contextmanager

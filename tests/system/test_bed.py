@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.bed import GROUP, GROUPS, Machine, booted
+from tests.system.bed import Machine, booted
+from tests.system.groups import PREFIX, homes
 
 TOY = """
 import os, pathlib, socket, time
@@ -66,6 +67,14 @@ def test_notify_watchdog_dynamic_user_and_sandbox_are_enforced(bare: Machine) ->
     bare.ok("systemctl", "stop", "toy")
 
 
+def test_limits_of_tasks_memory_and_cpu_bind(bare: Machine) -> None:
+    forks = bare.run(["sh", "-c", "for one in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait"], properties=["TasksMax=6"])
+    assert "fork" in forks.err
+    assert bare.run(["python3", "-c", "print(len(b'1' * 300_000_000))"], properties=["MemoryMax=100M"]).out == ""
+    busy = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass\nprint(time.process_time())"
+    assert float(bare.run(["python3", "-c", busy], properties=["CPUQuota=20%"]).out) < 0.5
+
+
 def test_a_power_cut_loses_what_was_not_synced_and_keeps_the_rest(debian: Path, tmp_path: Path) -> None:
     with booted(debian, tmp_path) as machine:
         machine.ok("sh", "-c", "echo kept > /var/kept; sync /var/kept; sync")
@@ -108,7 +117,7 @@ def test_nothing_outlives_a_test_that_is_killed(debian: Path, tmp_path: Path) ->
     with subprocess.Popen((sys.executable, "-c", script, str(debian), str(tmp_path)), stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"up\n"
-        groups = [root / f"{GROUP}-{killed.pid}-0" for root in GROUPS]
+        groups = [home / f"{PREFIX}-{killed.pid}-0" for home in homes()]
         assert any((group / "payload").exists() for group in groups)
         killed.kill()
     end = time.monotonic() + 20
