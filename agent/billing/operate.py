@@ -21,6 +21,7 @@ from agent.billing.access.registration import Minting
 from agent.billing.access.robots.authority import CERTIFICATE_FILE, LIST_FILE, Authority, authority_of
 from agent.billing.ledger import Store, sqlite
 from agent.billing.ledger.folder import Folder
+from agent.billing.twins import Twins, wished
 from agent.clock import Clock
 from agent.contract.signing import SEED_BYTES, decode
 from agent.door import Door, Limits
@@ -41,12 +42,12 @@ WHO = "the backend"
 Order = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
 
-def answering(folder: Path, store: Store, access: Access) -> AbstractAsyncContextManager[None]:
+def answering(folder: Path, store: Store, access: Access, twins: Twins | None = None) -> AbstractAsyncContextManager[None]:
     """Takes orders in a folder while it is open. The caller owns the folder."""
-    return door.answering(orders(folder, store, access), folder, SOCKET, LIMITS, who=WHO)
+    return door.answering(orders(folder, store, access, twins), folder, SOCKET, LIMITS, who=WHO)
 
 
-def orders(folder: Path, store: Store, access: Access) -> dict[str, Door]:
+def orders(folder: Path, store: Store, access: Access, twins: Twins | None = None) -> dict[str, Door]:
     """By op, what carries the order out. Each raises BadInput for an order it can't read."""
     key = folder.absolute() / KEY_FILE
     return {
@@ -61,6 +62,14 @@ def orders(folder: Path, store: Store, access: Access) -> dict[str, Door]:
         "operator remove": _telling(lambda asked: _remove_operator(access, asked)),
         "audit": _telling(lambda _: store.read(audit.checked)),
         "backup": _telling(lambda asked: _backup(store, key, asked)),
+        **(_twin_orders(twins) if twins else {}),
+    }
+
+
+def _twin_orders(twins: Twins) -> dict[str, Door]:
+    return {
+        "twin set": _telling(lambda asked: twins.set(str(asked["tenant"]), str(asked["device"]), wished(asked))),
+        "twin show": _telling(lambda asked: twins.shown(str(asked["tenant"]), str(asked["device"]))),
     }
 
 
@@ -87,7 +96,7 @@ async def ordered(folder: Path, asked: Mapping[str, Any], clock: Clock) -> Any:
         try:
             key = await key_of(store, folder, clock)
             access = Access(store, key, clock, await _authority_here(store, folder, clock))
-            return (await orders(folder, store, access)[asked["op"]](dict(asked)))["told"]
+            return (await orders(folder, store, access, Twins(store, key, clock))[asked["op"]](dict(asked)))["told"]
         finally:
             await store.aclose()
     raise LedgerBusy(f"the books in {folder} have an owner which takes no commands", "wait until it has ended")

@@ -13,7 +13,7 @@ from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, o
 if TYPE_CHECKING:
     from agent.billing.serve import Ready
 
-app = typer.Typer(help="The billing backend: serve, keys, token, revoke, operator, authority, backup, restore, audit.")
+app = typer.Typer(help="The billing backend: serve, keys, token, twin, revoke, operator, authority, backup, restore, audit.")
 keys = typer.Typer(help="Credentials of the API: create, list, revoke.")
 app.add_typer(keys, name="keys")
 
@@ -25,6 +25,8 @@ BrokerCertificate = Annotated[Path | None, typer.Option("--broker-certificate", 
 BrokerKey = Annotated[Path | None, typer.Option("--broker-key", help="That certificate's key.", show_default=False)]
 DevicesAuthority = Annotated[Path | None, typer.Option("--device-authority", help="Vouches for robots, PEM.", show_default="its own")]
 DevicesKey = Annotated[Path | None, typer.Option("--device-authority-key", help="That authority's key.", show_default=False)]
+WebhookAddress = Annotated[str, typer.Option("--webhook", help="Address that is told of alarms, over https.", show_default=False)]
+SecretFile = Annotated[Path | None, typer.Option("--webhook-secret-file", help="Signs what it is told.", show_default=False)]
 
 
 @app.command()
@@ -47,6 +49,8 @@ def serve(
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Only from these networks (CIDR); may be repeated.")] = None,
     rate: Annotated[int, typer.Option("--rate", min=1, max=100_000, help="Requests a second of one client.")] = 100,
     connections: Annotated[int, typer.Option("--connections", min=1, max=4096, help="At once from one address, as of a proxy.")] = 256,
+    webhook: WebhookAddress = "",
+    webhook_secret_file: SecretFile = None,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
     as_json: AsJson = False,
@@ -62,8 +66,8 @@ def serve(
     devices = both(device_authority, device_authority_key)
     way = serving.broker_at(broker, broker_ca, broker_certificate, broker_key, plain=broker_plain, consumers=consumers)
     limits = Limits(rate, serving.networks(allow or []), connections)
-    folder = state_folder(state_dir)
-    settings = serving.Settings(folder, host, port, certificate, key, plain, limits, way, devices, certificate_days)
+    more = (devices, certificate_days, webhook, webhook_secret_file)
+    settings = serving.Settings(state_folder(state_dir), host, port, certificate, key, plain, limits, way, *more)
     run(serving.serve(settings, SystemClock(), lambda ready: _tell(ready, as_json), lambda line: _say(line, as_json)))
 
 
@@ -139,6 +143,31 @@ def token(
     asked = {"op": "token", "device": device.removeprefix("-"), "tenant": tenant, "account": account, "hours": hours}
     told = ordered(state_dir, asked)
     out(as_json, told, lambda console: console.print(told["token"], soft_wrap=True))
+
+
+@app.command("twin")
+def twin_(
+    *,
+    robot: Annotated[str, typer.Argument(help="Which one: TENANT/DEVICE.")],
+    settings: Annotated[Path | None, typer.Option("--settings", help="What differs from its profile, TOML.", show_default=False)] = None,
+    groups: Annotated[str | None, typer.Option("--groups", help="All it belongs to: a,b; empty: none.", show_default=False)] = None,
+    ack_keys: Annotated[Path | None, typer.Option("--ack-keys", help="The backend's, a JWKS; replace.", show_default=False)] = None,
+    operator_keys: Annotated[Path | None, typer.Option("--operator-keys", help="Likewise, operators'.", show_default=False)] = None,
+    show: Annotated[bool, typer.Option("--show", help="Only tell what is wanted of it.")] = False,
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Set what a robot is to be, signed, one version on; what is not given stays as it was. Without any option, tell it."""
+    from agent.billing import twins
+
+    del profile
+    tenant, _, device = robot.partition("/")
+    wish = {} if show else twins.asked_for(settings=settings, groups=groups, ack_keys=ack_keys, operator_keys=operator_keys)
+    told = ordered(state_dir, {"op": "twin set" if wish else "twin show", "tenant": tenant, "device": device} | wish)
+    lines = [f"{robot}: version {told['version']}, published {told['published']}, reported {cell(told['reported']) or 'never'}"]
+    lines += [f"{name}: {json.dumps(told[name], ensure_ascii=False)}" for name in ("groups", "settings", "trust") if told[name]]
+    out(as_json, told, lambda console: console.print("\n".join(lines), soft_wrap=True))
 
 
 @app.command()
