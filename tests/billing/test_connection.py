@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.billing import serve
+from agent.billing import server
 from agent.billing.http import connection
 from agent.billing.http.connection import STRANGERS_MAX
 from agent.billing.http.gate import Limits
@@ -20,7 +20,7 @@ HEAD_S = 0.3
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (connection, serve):
+    for module in (connection, server):
         monkeypatch.setattr(module, "HEAD_S", HEAD_S)
 
 

@@ -54,7 +54,7 @@ class Reply:
 class Twins(Protocol):
     """What the backend wants of each robot."""
 
-    async def signed_for(self, tenant: str, device: str) -> tuple[int, bytes] | None:
+    async def signed_for(self, tenant: str, device: str, /) -> tuple[int, bytes] | None:
         """(version, the signed twin) a robot is to have; None where nothing is wanted of it."""
         ...
 

@@ -142,7 +142,7 @@ def _codes(connection: Connection, robot: Robot) -> int:
 
 def tell_the_rest(connection: Connection, now: datetime.datetime) -> None:
     """Puts on the audit log what was only counted."""
-    rows = connection.execute(select(UNTOLD, device.c.tenant, device.c.name).join(device)).all()
+    rows = connection.execute(select(UNTOLD, device.c.tenant, device.c.name).select_from(UNTOLD.join(device))).all()
     for row in rows:
         told = {"code": row.code, "count": row.count}
         audit.append(connection, now, f"{row.tenant}/{row.name}", row.action, tenant=row.tenant, device=row.name, **told)
@@ -177,10 +177,10 @@ def prune(connection: Connection, now: datetime.datetime) -> None:
 
 def events(connection: Connection, *, tenant: str, device_name: str, name: str, after: int, limit: int) -> dict[str, Any]:
     """`{events: [{id, tenant, device, name, body, received}], next}`, oldest first; empty names: all; `next` absent at the end."""
-    wanted = select(EVENT, device.c.tenant, device.c.name.label("of")).join(device).where(EVENT.c.id > after).order_by(EVENT.c.id)
+    wanted = select(EVENT, device.c.tenant, device.c.name.label("of")).select_from(EVENT.join(device)).where(EVENT.c.id > after)
     for column, value in ((device.c.tenant, tenant), (device.c.name, device_name), (EVENT.c.name, name)):
         wanted = wanted.where(column == value) if value else wanted
-    rows = connection.execute(wanted.limit(limit + 1)).all()
+    rows = connection.execute(wanted.order_by(EVENT.c.id).limit(limit + 1)).all()
     told: dict[str, Any] = {"events": [_spoken(row) for row in rows[:limit]]}
     return told | ({"next": rows[limit - 1].id} if len(rows) > limit else {})
 

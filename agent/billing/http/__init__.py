@@ -3,7 +3,8 @@
 from fastapi import FastAPI
 
 from agent.billing.access import Access
-from agent.billing.http import certificates, devices, errors, operations, tokens, usage
+from agent.billing.fleet import Fleet
+from agent.billing.http import certificates, devices, errors, events, operations, tokens, usage
 from agent.billing.http.backend import Backend
 from agent.billing.http.gate import Gate, Limits
 from agent.billing.http.metrics import Metrics, Taking
@@ -23,6 +24,7 @@ def app(
     *,
     limits: Limits = Limits(),  # noqa: B008  frozen
     metrics: Metrics | None = None,
+    fleet: Fleet | None = None,
 ) -> FastAPI:
     """The app; `app.state.backend` holds its parts. Every error has one shape, on the OpenAPI page as well."""
     counted = metrics or Metrics()
@@ -36,8 +38,8 @@ def app(
         redirect_slashes=False,
         responses={status: {"model": errors.ErrorTold} for status in ERRORS},
     )
-    api.state.backend = Backend(store, ingest, access, key, clock, counted)
-    for part in (devices, certificates, usage, tokens, operations):
+    api.state.backend = Backend(store, ingest, access, key, clock, counted, fleet or Fleet(store, key, clock))
+    for part in (devices, certificates, events, usage, tokens, operations):
         api.include_router(part.router)
     errors.install(api)
     operations.describe(api)

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from agent.billing.access import Access
 from agent.billing.access.credentials import Principal
+from agent.billing.fleet import Fleet
 from agent.billing.http.metrics import Metrics, Taking
 from agent.billing.ledger import Store
 from agent.clock import Clock
@@ -30,6 +31,7 @@ class Backend:
     key: SigningKey
     clock: Clock
     metrics: Metrics
+    fleet: Fleet
     following: Counter[str] = field(default_factory=Counter)
     """Live streams of each credential, by its id."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,7 +1,7 @@
 """Counts what the backend does, for Prometheus: no label grows with the fleet, so no device's name is in one."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 import prometheus_client
@@ -100,8 +100,11 @@ class _Followed:
 class Attended:
     """The ingest with a stopwatch and the audit log beside it, whatever link a batch came by."""
 
-    def __init__(self, ingest: Ingest, access: Access, metrics: Metrics, clock: Clock) -> None:
-        self._ingest, self._access, self._metrics, self._clock = ingest, access, metrics, clock
+    def __init__(
+        self, ingest: Ingest, access: Access, metrics: Metrics, clock: Clock, heard: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        """`heard` takes tenant and device of each batch that was taken."""
+        self._ingest, self._access, self._metrics, self._clock, self._heard = ingest, access, metrics, clock, heard
         self.mark, self.watch = ingest.mark, ingest.watch
 
     @property
@@ -116,6 +119,8 @@ class Attended:
         begun = self._clock.monotonic()
         answered = await self._ingest.take(tenant, device, content, marks)
         self._metrics.commit.observe(self._clock.monotonic() - begun)
+        if answered.refusal is None:
+            self._heard(tenant, device)
         if answered.fork:
             await self._access.noted(f"{tenant}/{device}", "fork", tenant=tenant, device=device)
         return answered
