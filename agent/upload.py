@@ -10,11 +10,12 @@ from typing import Any
 
 from agent.app import ledger_of, stopped
 from agent.clock import Clock
+from agent.contract.registration import Registered
 from agent.errors import BadInput, BadProfile
 from agent.link import TRANSPORTS
 from agent.link.account import register as registered_at
 from agent.link.auth import api_key
-from agent.ports import Acked, Link, LinkSettings, Poster
+from agent.ports import Acked, Link, LinkSettings, Poster, Steering
 from agent.profile import Endpoint, Profile
 from agent.store import trust
 from agent.store.keys import Keys
@@ -31,9 +32,12 @@ Say = Callable[[str], None]
 
 
 @contextlib.asynccontextmanager
-async def worker(profile: Profile, state: Path, ledger: SqliteLedger, clock: Clock, say: Say) -> AsyncIterator[Worker | None]:
+async def worker(
+    profile: Profile, state: Path, ledger: SqliteLedger, clock: Clock, say: Say, *, steering: Steering | None = None
+) -> AsyncIterator[Worker | None]:
     """The worker over the profile's links, closed in the end; None for a robot that has no backend, or is not registered yet.
 
+    `steering`: what the links carry besides the books, for those who steer the robot.
     Raises BadProfile or BadInput for links that can't be made.
     """
     known = trust.read(state)
@@ -51,7 +55,7 @@ async def worker(profile: Profile, state: Path, ledger: SqliteLedger, clock: Clo
                 carrying[0].heard(acked)
 
             for name, endpoint in endpoints(profile).items():
-                settings = replace(_settings(profile, endpoint, state, known.authority), heard=heard)
+                settings = replace(settings_of(profile, endpoint, state, known.authority, clock), heard=heard, steering=steering)
                 links.append(pkgutil.resolve_name(TRANSPORTS[name])(settings, clock))
                 stack.push_async_callback(links[-1].aclose)
                 if isinstance(links[-1], Poster):
@@ -93,21 +97,37 @@ async def register(profile: Profile, state: Path, token: str, authority: Path | 
 
     Raises BadInput or NoLink in one line.
     """
+    settings = asking(profile, state, authority, clock)
+    lock = locked(state)
+    try:
+        return told_of(await introduced(settings, state, token, clock))
+    finally:
+        lock.release()
+
+
+def asking(profile: Profile, state: Path, authority: Path | None, clock: Clock) -> LinkSettings:
+    """How the backend is asked over HTTPS; `authority`: PEM file of whom to believe, else whom this robot believes. Raises BadInput."""
     endpoint = profile.sync.https
     if endpoint is None:
         raise BadProfile("the profile names no [sync.https], and a robot registers over HTTPS", "add host and port of the backend")
-    pem = _pem(authority) if authority else trust.read(state).authority
-    lock = _locked(state)
-    try:
-        told = await registered_at(_settings(profile, endpoint, state, pem), token, Keys(state, clock).current)
-        trust.write(state, told.keys, pem)
-        trust.keep_api_key(state, told.api_key)
-    finally:
-        lock.release()
+    return settings_of(profile, endpoint, state, _pem(authority) if authority else trust.read(state).authority, clock)
+
+
+async def introduced(settings: LinkSettings, state: Path, token: str, clock: Clock, csr: str = "") -> Registered:
+    """Registers, and keeps whom to believe and what to show; the caller owns the folder. `csr` (PEM) asks for a certificate."""
+    told = await registered_at(settings, token, Keys(state, clock).current, csr)
+    trust.write(state, told.keys, settings.authority, told.operator_keys)
+    trust.keep_api_key(state, told.api_key)
+    return told
+
+
+def told_of(told: Registered) -> dict[str, Any]:
+    """What a registration brought, for people."""
     return {"tenant": told.tenant, "device": told.device, "account": told.account, "keys": [one["kid"] for one in told.keys]}
 
 
-def _locked(state: Path) -> Lock:
+def locked(state: Path) -> Lock:
+    """The folder is this process's until it releases it. Raises LedgerBusy."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     return Lock(state)
 
@@ -119,7 +139,8 @@ def _check_backend(profile: Profile, state: Path) -> None:
         raise BadInput("this robot is not registered with its backend", "do: voxmeter sync register TOKEN")
 
 
-def _settings(profile: Profile, endpoint: Endpoint, state: Path, authority: str) -> LinkSettings:
+def settings_of(profile: Profile, endpoint: Endpoint, state: Path, authority: str, clock: Clock) -> LinkSettings:
+    """Of a link to that endpoint; `authority`: PEM. Certificates are judged by the clock where that knows better than the machine."""
     certificate, key = trust.tls_files(state)
     return LinkSettings(
         tenant=profile.device.tenant,
@@ -129,6 +150,8 @@ def _settings(profile: Profile, endpoint: Endpoint, state: Path, authority: str)
         authority=authority,
         certificate=certificate,
         key=key,
+        pair=lambda: trust.tls_files(state),
+        judge=lambda: clock.utc() if clock.quality() == "signed" else None,
         token=api_key(trust.api_key_file(state)),
         plain=endpoint.plain,
     )

@@ -1,9 +1,10 @@
-"""Keeps whom this robot believes, `trust.toml`: the backend's keys, and the authority behind its certificates.
+"""Keeps whom this robot believes, `trust.toml`: the backend's keys, its operators' keys, the authority behind its certificates.
 
 authority = "-----BEGIN CERTIFICATE-----…"     absent: this machine's own list
 [[ack_key]]
 kid = "…"
 x = "…"                                        base64url of the raw Ed25519 key, as in the backend's JWKS
+[[operator_key]]                               likewise, of who may command this robot
 """
 
 import tomllib
@@ -19,13 +20,11 @@ from agent.contract.signing import encode
 from agent.errors import BadInput
 from agent.files import write_durably
 from agent.store.keys import KEYS_FOLDER, make_folder, plainly
+from agent.store.pair import Pair
 
 TRUST_FILE = "trust.toml"
 API_KEY = "api"
 """In the folder of keys: what this robot shows to the backend over HTTPS."""
-
-TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
-"""In the folder of keys, PEM: what it shows to the broker."""
 
 TRUST_BYTES_MAX = 256 * 1024
 
@@ -38,6 +37,8 @@ class Trust:
     """Key id -> raw public key, of who signs acks, time and leases."""
     authority: str = ""
     """PEM."""
+    operator_keys: Mapping[str, bytes] = field(default_factory=dict)
+    """Key id -> raw public key, of who may command this robot."""
 
 
 def read(state: Path) -> Trust:
@@ -51,25 +52,30 @@ def read(state: Path) -> Trust:
             return Trust()
     try:
         told = tomllib.loads(content.decode())
-        keys = told.get("ack_key", [])
-        trusted = trusted_of(_keys(keys))
+        keys, operators = told.get("ack_key", []), told.get("operator_key", [])
+        trusted, commanding = trusted_of(_keys(keys)), trusted_of(_keys(operators))
         authority = told.get("authority", "")
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{path}: not what was written: {error}", "register this robot again") from error
-    if len(trusted) < len(keys) or not isinstance(authority, str):
+    if len(trusted) < len(keys) or len(commanding) < len(operators) or not isinstance(authority, str):
         raise BadInput(f"{path}: it names a key that is none", "register this robot again")
-    return Trust(trusted, authority)
+    return Trust(trusted, authority, commanding)
 
 
-def write(state: Path, keys: Sequence[Mapping[str, Any]], authority: str) -> Trust:
-    """Keeps what a registration brought: keys as in a JWKS. Raises BadInput for none that can sign, and where the disk refuses."""
+def write(state: Path, keys: Sequence[Mapping[str, Any]], authority: str, operators: Sequence[Mapping[str, Any]] | None = None) -> Trust:
+    """Keeps what a registration, or a twin, brought: keys as in a JWKS; without `operators` those that are there stay.
+
+    Raises BadInput for no key that can sign acks, and where the disk refuses.
+    """
     trusted = trusted_of(keys)
     if not trusted:
         raise BadInput("the backend names no key that signs its acks", "tell its operator")
+    commanding = read(state).operator_keys if operators is None else trusted_of(operators)
+    believed = Trust(trusted, authority, commanding)
     with plainly(state / TRUST_FILE):
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(state / TRUST_FILE, _written(trusted, authority).encode())
-    return Trust(trusted, authority)
+        write_durably(state / TRUST_FILE, _written(believed).encode())
+    return believed
 
 
 def keep_api_key(state: Path, key: str) -> None:
@@ -86,25 +92,20 @@ def api_key_file(state: Path) -> Path:
 
 def keep_tls(state: Path, certificate: Path, key: Path) -> None:
     """Takes over a certificate and its key, PEM files made elsewhere. Raises BadInput where the disk refuses."""
-    folder = state / KEYS_FOLDER
-    with plainly(folder):
-        make_folder(folder)
-        write_durably(folder / TLS_CERTIFICATE, certificate.read_bytes())
-        write_durably(folder / TLS_KEY, key.read_bytes())
+    Pair(state).keep(certificate, key)
 
 
 def tls_files(state: Path) -> tuple[Path | None, Path | None]:
-    """The robot's certificate and its key, if it has them."""
-    folder = state / KEYS_FOLDER
-    certificate, key = folder / TLS_CERTIFICATE, folder / TLS_KEY
-    return (certificate, key) if certificate.is_file() and key.is_file() else (None, None)
+    """The robot's certificate and its key, if it has them; without a key both stand in the first file."""
+    return Pair(state).files()
 
 
-def _written(trusted: Mapping[str, bytes], authority: str) -> str:
+def _written(believed: Trust) -> str:
     """A JSON text is a TOML one as well."""
-    lines = [f"authority = {orjson.dumps(authority).decode()}"] if authority else []
-    for kid, public in trusted.items():
-        lines += ["", "[[ack_key]]", f'kid = "{kid}"', f'x = "{encode(public)}"']
+    lines = [f"authority = {orjson.dumps(believed.authority).decode()}"] if believed.authority else []
+    for table, keys in (("ack_key", believed.ack_keys), ("operator_key", believed.operator_keys)):
+        for kid, public in keys.items():
+            lines += ["", f"[[{table}]]", f'kid = "{kid}"', f'x = "{encode(public)}"']
     return "\n".join([*lines, ""])
 
 

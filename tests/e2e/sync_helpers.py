@@ -165,7 +165,7 @@ class Robot:
     def link(self, way: str, *, state: Path | None = None, heard: Callable[[Acked], None] = lambda _: None) -> Link:
         """`state`: whose certificate and API key it shows, if not its own."""
         endpoint = upload.endpoints(self.profile(way))[way]
-        settings = upload._settings(self.profile(way), endpoint, state or self.state, trust.read(self.state).authority)
+        settings = upload.settings_of(self.profile(way), endpoint, state or self.state, trust.read(self.state).authority, CLOCK)
         made: Link = pkgutil.resolve_name(TRANSPORTS[way])(replace(settings, heard=heard), CLOCK)
         return made
 
