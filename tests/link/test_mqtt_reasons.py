@@ -37,7 +37,7 @@ async def served(said: Said, reader: asyncio.StreamReader, writer: asyncio.Strea
             if head[0] == 0x10 and said.connack:
                 writer.write(said.connack)
             elif head[0] == 0x82:
-                writer.write(b"\x90\x04" + mid + b"\x00" + said.suback + said.instead)
+                writer.write(bytes([0x90, 3 + len(said.suback)]) + mid + b"\x00" + said.suback + said.instead)
             elif head[0] & 0xF0 == 0x30 and said.puback is not None:
                 writer.write(b"\x40\x04" + mid + said.puback + b"\x00")
     except (asyncio.IncompleteReadError, ConnectionError):

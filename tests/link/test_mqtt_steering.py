@@ -1,0 +1,300 @@
+"""Who steers a robot reaches it over a real mosquitto: wills and births, commands that waited, twins that are kept."""
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.contract import wire
+from agent.contract.fleet.presence import present, read_birth, read_presence
+from agent.fleet.presence import Facts, Taken
+from agent.fleet.presence import Presence as Telling
+from agent.link.mqtt import MqttLink
+from agent.link.mqtt.message import NO_SUBSCRIBERS, Filter, Incoming
+from agent.link.mqtt.steady import Mqtt
+from agent.ports import Acked, Delivered, Refused, Steering
+from agent.sim.real.broker import Broker
+from tests.link.mqtt_helpers import CLOCK, MARKS, Backend, as_backend, as_robot, confirming, live, play, until, within
+
+ROBOT = "v1/demo/r1/"
+COMMAND = ROBOT + "cmd/req/c-1"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Any:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
+class Steered:
+    """A robot that keeps what it is sent; confirms it if it is told to."""
+
+    def __init__(self, broker: Broker, *, confirming: bool = True, will: Callable[[], tuple[str, bytes]] | None = None) -> None:
+        self.got: list[Delivered] = []
+        self.connects = 0
+        self.failed: list[str] = []
+        self._confirming = confirming
+        steering = Steering(self._delivered, will, self._connected, self.failed.append)
+        self.link = MqttLink(dataclasses.replace(as_robot(broker), steering=steering), CLOCK)
+
+    def _delivered(self, message: Delivered) -> None:
+        self.got.append(message)
+        if self._confirming:
+            message.confirm()
+            message.confirm()
+
+    def _connected(self) -> None:
+        assert self.link.up
+        self.connects += 1
+
+    @property
+    def told(self) -> list[tuple[str, bytes, bool]]:
+        return [(one.topic, one.content, one.retained) for one in self.got]
+
+
+class Operator:
+    """Watches one robot, and publishes to it."""
+
+    def __init__(self, broker: Broker, name: str = "operator") -> None:
+        self.heard: list[Incoming] = []
+        watched = [Filter(ROBOT + "state/+", retained=True), Filter(ROBOT + "cmd/sync"), Filter(ROBOT + "event/+")]
+        self.mqtt = Mqtt(as_backend(broker), name, CLOCK, watched, confirming(self.heard))
+
+    async def send(self, topic: str, content: bytes, *, retained: bool = False) -> None:
+        await within(self.mqtt.ready())
+        verdict = await self.mqtt.publish(topic, content, retained=retained)
+        assert verdict.taken or (retained and verdict.code == NO_SUBSCRIBERS)
+
+    def last(self, topic: str) -> bytes:
+        return next((one.content for one in reversed(self.heard) if one.topic == ROBOT + topic), b"")
+
+    @property
+    def sees(self) -> bool:
+        """That the robot is there."""
+        birth, presence = self.last(wire.BIRTH), self.last(wire.PRESENCE)
+        return present(read_birth(birth) if birth else None, read_presence(presence) if presence else None)
+
+    def sees_connection(self, boot: int, connect: int) -> bool:
+        return self.sees and read_birth(self.last(wire.BIRTH)).conn_id.order == (boot, connect)
+
+
+def cut(mqtt: Mqtt) -> None:
+    """The network goes, without a word to the broker."""
+    sock = live(mqtt)._client.socket()
+    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # type: ignore[arg-type]  # paho's own word for a socket
+
+
+def test_what_steers_comes_from_its_own_topics_and_acks_still_find_their_question(broker: Broker) -> None:
+    async def story() -> None:
+        robot, operator, backend = Steered(broker), Operator(broker), Backend(broker)
+        await within(backend.mqtt.ready())
+        await within(robot.link.ready())
+        for what in ("cmd/req/c-1", "twin/desired", "time/att", "usage/lease"):
+            await operator.send(ROBOT + what, what.encode())
+        await until(lambda: len(robot.got) == 4)
+        assert robot.told == [(what, what.encode(), False) for what in ("cmd/req/c-1", "twin/desired", "time/att", "usage/lease")]
+        assert await robot.link.send(b"x", MARKS) == Acked(b"ack", MARKS)
+        assert (robot.connects, robot.link.dropped, robot.failed) == (1, 0, [])
+        for closing in (robot.link, operator.mqtt, backend):
+            await closing.aclose()
+
+    play(story())
+
+
+def test_nobody_steers_a_robot_without_steering(broker: Broker) -> None:
+    async def story() -> None:
+        steered, operator = Steered(broker), Operator(broker)
+        await within(steered.link.ready())
+        await steered.link.aclose()
+        link = MqttLink(as_robot(broker), CLOCK)  # in the same session, subscriptions of before included
+        await within(link.ready())
+        await operator.send(COMMAND, b"x")
+        await until(lambda: link.dropped == 1)
+        assert steered.got == []
+        await link.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+def test_a_command_waits_for_a_robot_that_is_away_and_comes_once_if_it_is_confirmed(broker: Broker) -> None:
+    async def story() -> None:
+        first, operator = Steered(broker), Operator(broker)
+        await within(first.link.ready())
+        await first.link.aclose()
+        await operator.send(COMMAND, b"while away")
+        second = Steered(broker)
+        await within(second.link.ready())
+        await until(lambda: second.got)
+        await second.link.aclose()
+        third = Steered(broker)
+        await within(third.link.ready())
+        await operator.send(COMMAND, b"the next")
+        await until(lambda: third.got)
+        assert second.told == [("cmd/req/c-1", b"while away", False)]
+        assert third.told == [("cmd/req/c-1", b"the next", False)]
+        await third.link.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+def test_a_command_that_nobody_confirmed_comes_again_with_the_next_connection(broker: Broker) -> None:
+    async def story() -> None:
+        robot, operator = Steered(broker, confirming=False), Operator(broker)
+        await within(robot.link.ready())
+        await operator.send(COMMAND, b"x")
+        await until(lambda: len(robot.got) == 1)
+        cut(robot.link._mqtt)
+        await until(lambda: len(robot.got) == 2)
+        assert (robot.connects, robot.link.connections) == (2, 2)
+        robot.got[0].confirm()  # of a connection that is over: says nothing about the message that came now
+        cut(robot.link._mqtt)
+        await until(lambda: len(robot.got) == 3)
+        robot.got[2].confirm()
+        robot.got[2].confirm()
+        await operator.send(COMMAND, b"y")
+        await until(lambda: len(robot.got) == 4)
+        assert [one.content for one in robot.got] == [b"x", b"x", b"x", b"y"]
+        await robot.link.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+def test_a_twin_is_kept_for_every_connection_and_a_kept_command_is_known_as_one(broker: Broker) -> None:
+    async def story() -> None:
+        robot, operator = Steered(broker), Operator(broker)
+        await operator.send(ROBOT + "twin/desired", b"v1", retained=True)
+        await operator.send(COMMAND, b"kept before", retained=True)
+        await within(robot.link.ready())
+        await until(lambda: robot.got)
+        assert robot.told == [("twin/desired", b"v1", True)]
+        await operator.send(COMMAND, b"kept now", retained=True)
+        await operator.send(ROBOT + "twin/desired", b"v2", retained=True)
+        await until(lambda: len(robot.got) == 3)
+        assert robot.told[1:] == [("cmd/req/c-1", b"kept now", True), ("twin/desired", b"v2", True)]
+        assert await robot.link.post("event/x", b"") is None  # answered after the confirmations were read: none comes again
+        cut(robot.link._mqtt)
+        await until(lambda: len(robot.got) == 4)
+        assert robot.told[3] == ("twin/desired", b"v2", True)
+        await robot.link.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+@pytest.mark.parametrize("end", ["cut", "cancelled", "stuck", "closed"])
+def test_a_will_is_published_unless_the_robot_leaves_in_peace(broker: Broker, end: str) -> None:
+    async def story() -> None:
+        asked: list[bytes] = []
+
+        def will() -> tuple[str, bytes]:
+            asked.append(b"will %d" % (len(asked) + 1))
+            return wire.PRESENCE, asked[-1]
+
+        robot, operator = Steered(broker, will=will), Operator(broker)
+        await within(operator.mqtt.ready())
+        await within(robot.link.ready())
+        assert asked == [b"will 1"]
+        if end == "closed":
+            assert await robot.link.post(wire.PRESENCE, b"goodbye", retained=True) is None
+            await robot.link.aclose()
+        elif end == "cancelled":
+            keeper = robot.link._mqtt._keeper
+            assert keeper is not None
+            keeper.cancel()
+        elif end == "stuck":
+            live(robot.link._mqtt)._end("no PUBACK")
+        else:
+            cut(robot.link._mqtt)
+        expected = b"goodbye" if end == "closed" else b"will 1"
+        await until(lambda: operator.last(wire.PRESENCE) == expected)
+        if end in ("cut", "stuck"):
+            await until(lambda: robot.connects == 2)
+            assert asked == [b"will 1", b"will 2"]
+        await robot.link.aclose()
+        late = Operator(broker, "late")
+        await within(late.mqtt.ready())
+        await until(lambda: late.last(wire.PRESENCE))  # kept
+        assert late.last(wire.PRESENCE) == expected
+        await late.mqtt.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+def test_a_fault_in_what_takes_a_message_or_gives_a_will_costs_no_connection(broker: Broker) -> None:
+    def broken() -> tuple[str, bytes]:
+        raise RuntimeError("a fault")
+
+    async def story() -> None:
+        robot, operator = Steered(broker, will=broken), Operator(broker)
+        await within(robot.link.ready())
+        taking, robot.got = robot.got, None  # type: ignore[assignment]  # so that it stumbles
+        await operator.send(COMMAND, b"x")
+        await until(lambda: robot.failed)
+        robot.got = taking
+        await operator.send(COMMAND, b"y")
+        await until(lambda: robot.got)
+        assert (robot.told, robot.connects) == ([("cmd/req/c-1", b"y", False)], 1)
+        assert robot.failed[0].startswith("a message on 'cmd/req/c-1' is lost here: AttributeError")
+        await robot.link.aclose()
+        await operator.mqtt.aclose()
+
+    play(story())
+
+
+@pytest.mark.parametrize(("topic", "refused"), [("event/x", False), ("../r2/event/x", True), ("event/#", True)])
+def test_what_may_never_leave_is_told_apart_from_what_may_not_now(broker: Broker, topic: str, refused: bool) -> None:
+    async def story() -> None:
+        link = MqttLink(dataclasses.replace(as_robot(broker), device="r2" if refused and "#" not in topic else "r1"), CLOCK)
+        assert await link.post("event/x", b"1") is not None
+        await within(link.ready())
+        answer = await link.post(topic, b"1")
+        assert isinstance(answer, Refused) == refused
+        assert (answer is None) == (not refused)
+        too_big = await link.post("event/x", bytes(1 << 20))
+        assert isinstance(too_big, Refused)
+        assert too_big.code == "too-big"
+        await link.aclose()
+
+    play(story())
+
+
+def test_a_robot_that_is_killed_is_absent_and_present_again_when_it_is_back(broker: Broker) -> None:
+    async def taken() -> Taken:
+        return Taken({}, [])
+
+    async def story() -> None:
+        operator = Operator(broker)
+        await within(operator.mqtt.ready())
+        facts = Facts("demo/r1", "1", "kiosk", (), groups=list, reported=bytes, taken=taken)
+        for boot in (1, 2):
+            telling = Telling(facts, CLOCK, boot=boot)
+            steering = Steering(will=telling.will, connected=telling.connected)
+            link = MqttLink(dataclasses.replace(as_robot(broker), steering=steering), CLOCK)
+            running = asyncio.create_task(telling.run(link))
+            await within(link.ready())
+            await until(partial(operator.sees_connection, boot, 1))
+            cut(link._mqtt)
+            await until(partial(operator.sees_connection, boot, 2))
+            assert "lost" in [read_presence(one.content).why for one in operator.heard if one.topic.endswith(wire.PRESENCE)]
+            if boot == 1:
+                keeper = link._mqtt._keeper
+                assert keeper is not None
+                keeper.cancel()  # no goodbye
+            else:
+                await telling.goodbye(link, "stopped")
+            await until(lambda: not operator.sees)
+            running.cancel()
+            await link.aclose()
+        assert read_presence(operator.last(wire.PRESENCE)).why == "stopped"
+        await operator.mqtt.aclose()
+
+    play(story())
