@@ -2,7 +2,7 @@
 
 import typer
 
-from agent.cli import fleetdesk
+from agent.cli import fleetdesk, fleetrobot
 
 app = typer.Typer(help="Robots from afar: command and watch them.")
 
@@ -16,3 +16,5 @@ app.command("send")(fleetdesk.send)
 app.command("list")(fleetdesk.listed)
 app.command("watch")(fleetdesk.watch)
 app.command("key")(fleetdesk.key)
+app.command("enroll")(fleetrobot.enroll)
+app.command("decommission")(fleetrobot.decommission)
