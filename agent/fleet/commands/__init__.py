@@ -2,7 +2,7 @@
 
 import functools
 import pkgutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -46,7 +46,7 @@ class Spec(Generic[Given]):
     """What a command takes and does."""
 
     arguments: type[Given]
-    run: Callable[[Steerable, Given], Awaitable[Mapping[str, Any]]]
+    run: Callable[[Steerable, Given], Coroutine[Any, Any, Mapping[str, Any]]]
     """Returns what the result holds. Raises a VoxmeterError, whose line goes into the result."""
     limit_s: float
     """After so long it has failed."""
