@@ -47,7 +47,7 @@ def ordered(wish: Wish, tenant: str, roster: Roster, key_file: Path, clock: Cloc
     else:
         numbers = keys.take_numbers(key_file, len(devices), clock)
         made = orders(what, tenant, devices, numbers=numbers, ids=(clock.new_id() for _ in devices))
-    return Sending(tenant, made, key, roster)
+    return Sending(tenant, made, key, roster, lambda: (keys.take_numbers(key_file, 1, clock)[0], clock.new_id()))
 
 
 def _devices(wish: Wish, roster: Roster) -> list[str]:

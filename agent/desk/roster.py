@@ -53,6 +53,11 @@ class Robot:
     def nonce(self) -> str:
         return self.latest.nonce if self.latest else ""
 
+    def taken(self, key_id: str) -> int:
+        """The highest number of that key it has taken, as it said at its present connection; 0: it did not say."""
+        current = self.sync and self.sync.conn_id == self.connection
+        return self.sync.last.get(key_id, 0) if self.sync and current else 0
+
     @property
     def clockless(self) -> bool:
         """It takes a command only with the nonce of its present connection."""

@@ -6,13 +6,17 @@
      +---- it is back, we are back, its nonce is another ----
 
 A robot knows a command again and answers it from its book, so an order is published again, with the same id and number, whenever it
-may have been lost: the robot has another connection than it was published for, or we have. A robot whose clock can't be trusted takes
-it only with the nonce of its present connection; it is signed anew for each, and held while that robot is away. An answer that is
-final stays. Nothing is published after the commands' end.
+may have been lost: the robot has another connection than it was published for, or we have. An answer that is final stays. Nothing is
+published after the commands' end.
+
+A robot whose clock can't be trusted takes a command only with the nonce of its present connection. It is signed anew for each, with the
+same id and number, until the robot says (`cmd/sync`) that it has taken that number: then the same bytes go again, for the book knows
+nothing else. While such a robot is away the order is held. One that came too late for its connection is written off in the robot's
+book; it is ordered anew, with another id and number.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,14 +26,18 @@ from agent.contract.fleet.command import FINAL, Command, Result
 from agent.contract.fleet.presence import Birth, Sync
 from agent.contract.signing import SigningKey
 from agent.desk.news import News
-from agent.desk.roster import Roster
+from agent.desk.roster import Robot, Roster
+from agent.errors import BadInput
 from agent.link.mqtt.message import FAILURE, LOST, Verdict
 
 STALE = "stale"
 """Code of an answer: the nonce was another connection's."""
 
-SIGNED_ANEW_MAX = 5
-"""How often a command that came too late for a connection is signed for the next one: such a link is too poor for commands."""
+ANEW_MAX = 5
+"""How often what came too late for a connection is ordered anew: a link that is as poor as that is no link for commands."""
+
+Renew = Callable[[], tuple[int, str]]
+"""Another number and id."""
 
 
 class Parcel(NamedTuple):
@@ -72,8 +80,13 @@ class Order:
     """Why the broker doesn't take it."""
     connection: tuple[int, int] | None = None
     """Of the robot, that it was published for."""
+    bound: bytes = field(default=b"", repr=False)
+    """As it was signed last, if that was for a connection: the robot's book knows it by these bytes."""
+    nonces: set[str] = field(default_factory=set)
+    """That it was signed for, under its present id."""
     anew: int = 0
-    reached: bool = field(default=False)
+    """How often it was ordered anew."""
+    reached: bool = False
     """The broker had somebody to give it to, or to keep it for."""
 
     @property
@@ -112,8 +125,9 @@ def group_orders(what: What, tenant: str, group: str, devices: Sequence[str], *,
 class Sending:
     """One sending, from its orders to their answers."""
 
-    def __init__(self, tenant: str, ordered: Sequence[Order], key: SigningKey, roster: Roster) -> None:
-        self._tenant, self._key, self._roster = tenant, key, roster
+    def __init__(self, tenant: str, ordered: Sequence[Order], key: SigningKey, roster: Roster, renew: Renew) -> None:
+        """`renew` raises BadInput where no number is to be had; then what came too late stays so."""
+        self._tenant, self._key, self._roster, self._renew = tenant, key, roster, renew
         self._orders = {order.device: order for order in ordered}
         self._due = deque(self._orders)
         self._queued = set(self._orders)
@@ -160,7 +174,8 @@ class Sending:
             return None
         if isinstance(news.told, Result):
             return self._answered(order, news.told)
-        if isinstance(news.told, Birth | Sync) and order.connection != self._connection(news.device):
+        is_back = isinstance(news.told, Sync) or (isinstance(news.told, Birth) and not order.bound)
+        if is_back and order.connection != self._connection(news.device):
             self._again(news.device)
         return None
 
@@ -197,25 +212,42 @@ class Sending:
         left_s = order.command.exp - now_s
         if left_s <= 0 or (robot.clockless and not robot.present):
             return None
-        nonce = robot.nonce if robot.clockless else ""
-        order.command = order.command.model_copy(update={"session_nonce": nonce})
         cmd_id = order.command.cmd_id
         answer_at = wire.topic(self._tenant, order.device, f"{wire.RESULT}/{cmd_id}")
         topic = wire.topic(self._tenant, order.device, f"{wire.REQUEST}/{cmd_id}")
-        return Parcel(order.device, topic, command.signed(order.command, self._key), left_s, answer_at)
+        return Parcel(order.device, topic, self._signed(order, robot), left_s, answer_at)
+
+    def _signed(self, order: Order, robot: Robot) -> bytes:
+        if order.bound and robot.taken(self._key.key_id) >= order.command.seq:
+            return order.bound
+        nonce = robot.nonce if robot.clockless else ""
+        content = command.signed(order.command.model_copy(update={"session_nonce": nonce}), self._key)
+        order.nonces.add(nonce)
+        order.bound = content if nonce else b""
+        return content
 
     def _answered(self, order: Order, result: Result) -> Order | None:
         if result.cmd_id != order.command.cmd_id:
             return None
-        overtaken = result.code == STALE and self._roster.robot(order.device).nonce != order.command.session_nonce
-        if overtaken and order.anew < SIGNED_ANEW_MAX:
-            order.anew += 1
+        overtaken = result.code == STALE and order.nonces != {self._roster.robot(order.device).nonce}
+        if overtaken and self._ordered_anew(order):
             self._again(order.device)
             return None
         order.result = result
         if order.final:
             self._open.discard(order.device)
         return order
+
+    def _ordered_anew(self, order: Order) -> bool:
+        if order.anew >= ANEW_MAX:
+            return False
+        try:
+            seq, cmd_id = self._renew()
+        except BadInput:
+            return False
+        order.command = order.command.model_copy(update={"seq": seq, "cmd_id": cmd_id})
+        order.bound, order.nonces, order.anew = b"", set(), order.anew + 1
+        return True
 
     def _again(self, device: str) -> None:
         if device not in self._queued:

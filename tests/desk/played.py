@@ -39,8 +39,12 @@ class Played:
         """Commands that were done."""
         self.came: list[Command] = []
         """All that came, again and again."""
+        self.deaf = False
+        """What comes is lost here, as if the robot had been cut off."""
         self._trusted, self._answers = trusted, answers
         self._results: dict[str, Result] = {}
+        self._book: dict[str, Command] = {}
+        self._key_id, self._taken = "", 0
         self._tasks: set[asyncio.Task[object]] = set()
         self._certificate = broker.client(f"demo/{device}")
         self._broker = broker
@@ -101,7 +105,7 @@ class Played:
             groups=list(self.groups),
             clock=self.clock,
         )
-        sync = Sync(device=name, conn_id=self._conn, nonce=self.nonce)
+        sync = Sync(device=name, conn_id=self._conn, nonce=self.nonce, last={self._key_id or "-": self._taken})
         self._post(wire.BIRTH, presence.written(birth), retained=True)
         self._post(wire.SYNC, presence.written(sync))
 
@@ -111,18 +115,21 @@ class Played:
 
     def _delivered(self, message: Delivered) -> None:
         message.confirm()
-        _, asked = command.read(message.content, self._trusted)
+        self._key_id, asked = command.read(message.content, self._trusted)
         assert not message.retained
         self.came.append(asked)
+        if self.deaf or self._book.get(asked.cmd_id, asked) != asked:
+            return  # another one with this id
         if asked.cmd_id not in self._results:
-            self._do(asked)
+            self._do(asked, new=asked.cmd_id not in self._book)
+        self._book[asked.cmd_id] = asked
+        self._taken = max(self._taken, asked.seq)
         if told := self._results.get(asked.cmd_id):
             self._post(f"{wire.RESULT}/{asked.cmd_id}", command.written(told))
 
-    def _do(self, asked: Command) -> None:
-        if self.clock in ("none", "floor") and asked.session_nonce != self.nonce:
-            stale = self._result(asked, "expired", "stale", {})
-            self._post(f"{wire.RESULT}/{asked.cmd_id}", command.written(stale))
+    def _do(self, asked: Command, *, new: bool) -> None:
+        if new and self.clock in ("none", "floor") and asked.session_nonce != self.nonce:
+            self._results[asked.cmd_id] = self._result(asked, "expired", "stale", {})
             return
         scripted = self._answers[asked.op]
         if scripted:

@@ -6,13 +6,13 @@ import pytest
 
 from agent.contract import wire
 from agent.contract.fleet import command
-from agent.contract.fleet.command import Result
+from agent.contract.fleet.command import Command, Result
 from agent.contract.fleet.presence import Birth, ConnId, Presence, Sync
 from agent.contract.signing import SigningKey
 from agent.desk import news as reading
 from agent.desk.news import News
 from agent.desk.roster import Roster
-from agent.desk.sending import SIGNED_ANEW_MAX, Parcel, Sending, What, orders
+from agent.desk.sending import ANEW_MAX, Parcel, Sending, What, orders
 from agent.errors import BadInput
 from agent.link.mqtt.message import LOST, NO_SUBSCRIBERS, NOT_AUTHORIZED, Verdict
 
@@ -33,8 +33,8 @@ def gone(*, boot: int = 1, connect: int = 1, device: str = "r1") -> News:
     return News("demo", device, wire.PRESENCE, told)
 
 
-def sync(boot: int, connect: int) -> News:
-    told = Sync(device="demo/r1", conn_id=ConnId(boot=boot, connect=connect), nonce=f"n{boot}.{connect}")
+def sync(boot: int, connect: int, taken: int = 0) -> News:
+    told = Sync(device="demo/r1", conn_id=ConnId(boot=boot, connect=connect), nonce=f"n{boot}.{connect}", last={KEY.key_id: taken})
     return News("demo", "r1", wire.SYNC, told)
 
 
@@ -51,7 +51,12 @@ class Room:
         for news in known:
             self.roster.take(news)
         made = orders(What("ping", {}, NOW, NOW + 600), "demo", ["r1"], numbers=range(7, 8), ids=[ID])
-        self.sending = Sending("demo", made, KEY, self.roster)
+        self.renewed = 0
+        self.sending = Sending("demo", made, KEY, self.roster, self.renew)
+
+    def renew(self) -> tuple[int, str]:
+        self.renewed += 1
+        return 7 + self.renewed, ID[:-1] + str(1 + self.renewed)
 
     def hear(self, news: News) -> None:
         self.roster.take(news)
@@ -69,9 +74,14 @@ class Room:
         return str(self.sending.outcome(order)["state"])
 
 
-def nonce_of(parcel: Parcel | None) -> str:
+def told_in(parcel: Parcel | None) -> Command:
     assert parcel
     _, told = command.read(parcel.content, {KEY.key_id: KEY.public})
+    return told
+
+
+def nonce_of(parcel: Parcel | None) -> str:
+    told = told_in(parcel)
     assert (told.cmd_id, told.seq) == (ID, 7)
     return told.session_nonce
 
@@ -149,7 +159,21 @@ def test_without_a_clock_it_takes_the_nonce_of_the_connection(clock: str) -> Non
     room = Room(birth(clock=clock))
     assert nonce_of(room.publish()) == "n1.1"
     room.hear(birth(connect=2, clock=clock))
+    assert room.publish() is None  # until it says what it has taken
+    room.hear(sync(1, 2, taken=6))
     assert nonce_of(room.publish()) == "n1.2"
+
+
+@pytest.mark.parametrize("clock", ["none", "signed"])
+def test_what_it_has_taken_is_published_with_the_same_bytes(clock: str) -> None:
+    room = Room(birth(clock="none"))
+    first = room.publish()
+    room.hear(birth(connect=2, clock=clock))
+    room.hear(sync(1, 2, taken=7))
+    again = room.publish()
+    assert first
+    assert again
+    assert first.content == again.content
 
 
 def test_without_a_clock_nothing_is_sent_while_the_robot_is_away() -> None:
@@ -163,19 +187,34 @@ def test_a_clock_that_is_trusted_by_now_needs_no_nonce() -> None:
     room = Room(birth(clock="none"))
     room.publish()
     room.hear(birth(connect=2, clock="signed"))
+    room.hear(sync(1, 2))
     assert nonce_of(room.publish()) == ""
 
 
-def test_a_command_that_came_too_late_for_its_connection_is_signed_for_the_next() -> None:
+def test_a_command_that_came_too_late_for_its_connection_is_ordered_anew() -> None:
+    """Its robot has written it off: only another id and number will be taken."""
+    room = Room(birth(clock="none"))
+    told = told_in(room.publish())
+    for connect in range(2, ANEW_MAX + 2):
+        room.hear(birth(connect=connect, clock="none"))
+        room.hear(result("expired", "stale", cmd_id=told.cmd_id))
+        former, told = told, told_in(room.publish())
+        assert (told.session_nonce, told.seq) == (f"n1.{connect}", former.seq + 1)
+        assert told.cmd_id != former.cmd_id
+    room.hear(birth(connect=99, clock="none"))
+    room.hear(result("expired", "stale", cmd_id=told.cmd_id))
+    assert (room.state, room.sending.done, room.renewed) == ("expired", True, ANEW_MAX)
+
+
+def test_an_old_copy_that_came_first_is_told_from_the_new_one() -> None:
+    """The broker kept the first; the robot wrote that off and does not look at the second, which has the same id."""
     room = Room(birth(clock="none"))
     room.publish()
-    for connect in range(2, SIGNED_ANEW_MAX + 2):
-        room.roster.take(birth(connect=connect, clock="none"))
-        room.sending.heard(result("expired", "stale"))
-        assert nonce_of(room.publish()) == f"n1.{connect}"
-    room.roster.take(birth(connect=99, clock="none"))
-    room.sending.heard(result("expired", "stale"))
-    assert (room.state, room.sending.done) == ("expired", True)
+    room.hear(birth(connect=2, clock="none"))
+    room.hear(sync(1, 2))
+    assert nonce_of(room.publish()) == "n1.2"
+    room.hear(result("expired", "stale"))
+    assert told_in(room.publish()).seq == 8
 
 
 def test_stale_by_the_present_nonce_is_an_answer() -> None:
