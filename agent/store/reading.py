@@ -6,9 +6,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -26,6 +27,15 @@ EPOCH_FILE = re.compile(r"ledger-([0-9a-f]{32})(\.\d+)?\.db")
 
 Place = tuple[str, str, str, str]
 """(stage, model, placement, class)."""
+
+RARE = """SELECT sequence, type, body FROM record WHERE type NOT IN ('voxmeter.usage.v1', 'voxmeter.intent.v1')
+AND type IN ('voxmeter.epoch.v1', 'voxmeter.gap.v1') ORDER BY sequence"""
+"""In the words of the index `record_rare`, so that a ledger of millions is answered at once."""
+
+FORKS: Final = frozenset({"different", "ahead", "rolled_back", "restored"})
+"""Reasons of an epoch that began because two stories were told: a cloned or restored card, a disk that lied, a backend that differs."""
+
+LOST: Final = "lost"
 
 REMEDY = "run: voxmeter usage verify"
 
@@ -173,6 +183,41 @@ class LedgerReader:
     def close(self) -> None:
         for epoch in self.epochs:
             epoch.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Something in the books that can't be undone."""
+
+    kind: Literal["fork", "gap"]
+    epoch: str
+    sequence: int
+    """Of the record that says so."""
+    reason: str
+
+
+def breaks(state: Path) -> list[Break]:
+    """Epochs that began because of a fork, and what was declared lost, oldest first; quick, whatever the books hold.
+
+    Raises BadInput if there is no ledger yet, LedgerDamaged for one that can't be read.
+    """
+    reader = LedgerReader(state)
+    try:
+        return [one for epoch in reader.epochs for row in epoch.rows(RARE) if (one := _break(epoch, *row))]
+    finally:
+        reader.close()
+
+
+def _break(epoch: EpochReader, sequence: int, type_: str, body: bytes) -> Break | None:
+    try:
+        reason = str(orjson.loads(body)["data"]["reason"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableEpoch(epoch.path, f"record {sequence} can't be read") from error
+    if type_ == type_name("gap"):
+        return Break("gap", epoch.epoch, sequence, reason)
+    if reason in FORKS:
+        return Break("fork", epoch.epoch, sequence, reason)
+    return Break("gap", epoch.epoch, sequence, "a ledger is gone") if reason == LOST else None
 
 
 def _ordered(epochs: list[EpochReader]) -> list[EpochReader]:

@@ -79,7 +79,7 @@ def take(connection: Connection, robot: Robot, said: Said, taking: Taking) -> bo
     if isinstance(told, Alarm):
         put_alarm(connection, robot, told, taking)
     elif isinstance(told, Refusals):
-        tell(connection, robot, taking, Line("command.refused", told.code, {"first": told.first, "last": told.last}, told.count))
+        tell(connection, robot, taking, Line("command.refused", told.code, {"message": told.message, "first": told.first, "last": told.last}, told.count))
     elif isinstance(told, Result):
         tell(connection, robot, taking, Line("command.result", told.state, {"cmd_id": told.cmd_id, "op": told.op, "why": told.code}))
     return True

@@ -44,6 +44,8 @@ class Refusals(Open):
     code: Name
     """As in a result: `bad-signature`, `replayed`, `expired` …"""
     count: Counted = 1
+    message: Annotated[str, Field(max_length=1000)] = ""
+    """Of the last of them, one line."""
     first: Annotated[str, Field(max_length=64)] = ""
     """RFC 3339, of the first and the last of them."""
     last: Annotated[str, Field(max_length=64)] = ""
