@@ -38,6 +38,8 @@ def pytest(*names: str) -> tuple[str, ...]:
 
 WRITER = "agent/store/ledger/writer.py"
 CHAIN = "agent/store/ledger/chain.py"
+BOOK = "agent/store/ledger/commands.py"
+EXECUTOR = "agent/fleet/executor.py"
 
 MUTANTS = [
     Mutant("synchronous=NORMAL", "agent/store/db.py", (("synchronous=FULL", "synchronous=NORMAL"),)),
@@ -106,6 +108,47 @@ MUTANTS = [
         "agent/store/ledger/leaving/backlog.py",
         (('if standing not in ("agreed", "behind")', 'if standing not in ("agreed", "behind", "different")'),),
         pytest("tests/store/ledger"),
+    ),
+    Mutant(
+        "a command confirmed before it is on the books",
+        EXECUTOR,
+        (
+            (
+                "        await self._book.accept(known)\n        message.confirm()",
+                "        message.confirm()\n        await self._book.accept(known)",
+            ),
+        ),
+        pytest("tests/fleet/test_executor.py", "tests/fleet/test_executor_cuts.py"),
+    ),
+    Mutant(
+        "a command run again that must not be",
+        EXECUTOR,
+        (("        again = spec(known.op).idempotent", "        again = bool(spec(known.op))"),),
+        pytest("tests/fleet/test_executor_cuts.py"),
+    ),
+    Mutant(
+        "an end without its result in the outbox",
+        BOOK,
+        (("                outbox.put(connection, [Posted(", "                list([Posted("),),
+        pytest("tests/store/ledger/test_commands.py"),
+    ),
+    Mutant(
+        "a key's count that does not outlive its epoch",
+        BOOK,
+        (("    counts = [*book.counts, *(", "    counts = [*("),),
+        pytest("tests/store/ledger/test_commands.py"),
+    ),
+    Mutant(
+        "a seq that was passed is run",
+        "agent/fleet/order.py",
+        (("    if asked.command.seq > highest:", "    if asked.command.seq >= highest:"),),
+        pytest("tests/fleet/test_order.py"),
+    ),
+    Mutant(
+        "a retained command is run",
+        "agent/fleet/order.py",
+        (("    if asked.retained:", "    if asked.retained and not asked.command.seq:"),),
+        pytest("tests/fleet/test_order.py"),
     ),
 ]
 

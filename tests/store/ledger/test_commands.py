@@ -222,11 +222,14 @@ def test_a_change_of_epoch_takes_all_of_it_along(tmp_path: Path, damaged: bool) 
 
     async def main() -> None:
         ledger = book(tmp_path, clock)
+        await ledger.settle(final(4, key_id="second", cmd_id="gone"), TOPIC)
+        clock.advance(31 * DAY_S)
+        await ledger.forget(30)
+        assert await ledger.find("gone") is None
         await ledger.settle(final(1), TOPIC)
         await ledger.accept(known(2))
         await ledger.began("c-2")
         await ledger.accept(known(9))
-        await ledger.settle(final(4, key_id="second", cmd_id="gone"), TOPIC)
         clock.advance(20 * DAY_S)
         await ledger.forget(30)
         before = ledger.epoch
