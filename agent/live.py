@@ -71,6 +71,11 @@ class Live:
         """Nobody has the floor, and nothing is being answered."""
         return self.conversation.floor == "listening" and not self.conversation.running and not self.listening.speaking
 
+    @property
+    def heard(self) -> tuple[int, int]:
+        """Frames so far, and tries to open the microphone: one of them grows, unless capture itself stands still."""
+        return self.listening.frames, self.hall.microphone.tries if isinstance(self.hall.microphone, DeviceMicrophone) else 0
+
     def health(self) -> dict[str, Any]:
         """`{microphone, speaker, floor, level, lag_ms, sparing}`."""
         ears = self.listening

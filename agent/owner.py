@@ -52,15 +52,22 @@ Robot = Callable[[], AbstractAsyncContextManager[App]]
 
 
 @contextlib.asynccontextmanager
-async def serving(app: App, state: Path, more: Mapping[str, Door] | None = None, robot: Robot | None = None) -> AsyncIterator[None]:
+async def serving(
+    app: App,
+    state: Path,
+    more: Mapping[str, Door] | None = None,
+    robot: Robot | None = None,
+    forgot: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[None]:
     """Answers commands while it is open, one turn after the other. At its end a turn under way is stopped, and has settled.
 
-    `more`: doors that need something besides the App. `robot` gives the App to ask, where others speak to it as well.
+    `more`: doors that need something besides the App. `robot` gives the App to ask, where others speak to it as well. `forgot` is told
+    which session's words are no more: whoever still holds some lets them go.
     """
     one_at_a_time = asyncio.Lock()
     doors = {
         "ask": lambda asked: _ask(robot or (lambda: nullcontext(app)), one_at_a_time, asked),
-        "privacy forget": lambda asked: _forget(app, state, asked),
+        "privacy forget": lambda asked: _forget(app, state, forgot, asked),
     }
     async with door.answering(doors | dict(more or {}), state, SOCKET, LIMITS, who="the owner"):
         yield
@@ -98,7 +105,7 @@ def _sound(text: object) -> bytes:
     return pcm
 
 
-async def _forget(app: App, state: Path, asked: dict[str, Any]) -> dict[str, Any]:
+async def _forget(app: App, state: Path, forgot: Callable[[str], None], asked: dict[str, Any]) -> dict[str, Any]:
     session = session_named(asked.get("session_id"))
     async with app.one_at_a_time:  # a turn keeps its words over the same connection
         forgetting = asyncio.create_task(asyncio.to_thread(forgotten, state, app.clock, session, app.words))
@@ -106,6 +113,7 @@ async def _forget(app: App, state: Path, asked: dict[str, Any]) -> dict[str, Any
             return {"told": {"forgotten": await asyncio.shield(forgetting)}}
         finally:
             await asyncio.wait([forgetting])  # stopped or not: the connection is closed next
+            forgot(session)
 
 
 def forgotten(state: Path, clock: Clock, session_id: str, words: Words | None = None) -> bool:

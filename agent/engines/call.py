@@ -45,6 +45,7 @@ class HostedCall(Generic[In, Out]):
         self._outputs: asyncio.Queue[Out | EngineFailed | None] = asyncio.Queue(OUTPUTS_MAX)
         self._abandoned = False
         self._room = asyncio.Semaphore(ITEMS_AHEAD_MAX)
+        self._all_sent = False
         self.begun = False
         """The engine has heard of this call."""
         self._ended = asyncio.Event()
@@ -55,18 +56,25 @@ class HostedCall(Generic[In, Out]):
         """Nothing of it is under way any more."""
         return self._ended.is_set()
 
+    @property
+    def owed(self) -> bool:
+        """The child has all it needs and is to say something; not where whoever iterates is what it waits for."""
+        return self._all_sent and self.begun and not self._ended.is_set() and not self._outputs.full()
+
     async def send(self, item: In) -> None:
         if not self._ended.is_set():
             await self._room.acquire()
         await self._write("item", item)
 
     async def finish(self) -> None:
+        self._all_sent = True
         await self._write("finish")
 
     async def cancel(self) -> None:
         """Asks the child to stop and waits until it has; outputs not yet taken are dropped. A child that hangs is killed."""
         self._drop()
         self._outputs.put_nowait(None)  # whoever iterates stops now
+        self._all_sent = True
         if self.begun and not self._ended.is_set():
             try:
                 async with asyncio.timeout(CANCEL_SECONDS_MAX):

@@ -50,6 +50,14 @@ class Hosted(Generic[In, Out]):
         self._heir: Life | None = None  # ready to succeed when no call is under way
         self._relieved: set[asyncio.Task[str]] = set()  # the ends of children whose successors serve
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._spoke_at = clock.monotonic()  # the child said something, or was told something
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the child has owed the call under way a word; 0 while it owes none."""
+        owes = self._call is not None and self._call.owed and self._life is not None
+        return self._clock.monotonic() - self._spoke_at if owes else 0.0
 
     @property
     def process_id(self) -> int:
@@ -79,7 +87,19 @@ class Hosted(Generic[In, Out]):
         self._calls += 1
         return HostedCall(self, self._calls)
 
+    def wind_up(self, seconds: float) -> None:
+        """Nobody needs it any more: a call that has not ended in so many seconds ends with its child, and no other child is started."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end_late(seconds))
+
+    async def _end_late(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        if self._call is not None and not self._call.ended:
+            self.kill()
+
     async def aclose(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -104,6 +124,7 @@ class Hosted(Generic[In, Out]):
 
     async def write(self, frame: Frame) -> None:
         if self._life is not None:
+            self._spoke_at = self._clock.monotonic()
             await self._life.write(frame)
 
     async def _keep(self) -> None:
@@ -117,6 +138,9 @@ class Hosted(Generic[In, Out]):
                 await self._failed_to_live(failure)
             except Exception as error:  # noqa: BLE001  no process, no descriptor, no memory: whatever it is, it is tried again
                 await self._failed_to_live(EngineFailed(f"{self.name} can't be started: {error}", "run: voxmeter doctor"))
+            if self._ending is not None:
+                await self._failed_to_live(EngineFailed(f"{self.name} is being stopped"))
+                return
             if self._served:
                 pause = RESTART_SECONDS_FIRST
             else:
@@ -181,7 +205,7 @@ class Hosted(Generic[In, Out]):
 
     async def _relay(self, life: Life) -> None:
         while (frame := await life.next()) is not None:
-            self._served = True
+            self._served, self._spoke_at = True, self._clock.monotonic()
             if self._call is not None and frame[1] == self._call.number:
                 await self._call.take(frame)
                 if self._call.ended:

@@ -71,7 +71,7 @@ class Worker:
 
         `device`: acks of others are dropped; where it is empty the epoch alone tells whose they are.
         """
-        self._backlog, self._links, self._clock, self._say = backlog, list(links), clock, say
+        self._backlog, self.links, self._clock, self._say = backlog, list(links), clock, say
         self._trusted, self._device, self._first_wait_ms_max = trusted, device, first_wait_ms_max
         self._chance = seeded(clock.seed())
         self._working = asyncio.Lock()
@@ -80,18 +80,19 @@ class Worker:
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._watched: dict[int, asyncio.Task[None]] = {}
         self._drains = 0
+        self.steps = 0  # rounds of its loop so far; one takes LOOK_S and a look at the ledger at the most
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Nothing is under way, and nothing known of what the backend holds."""
-        self._uploader = Uploader([link.name for link in self._links], self._patience_ms)
+        self._uploader = Uploader([link.name for link in self.links], self._patience_ms)
         self._taking = Taking(
             self._backlog, self._uploader, self._trusted, clock=self._clock, chance=self._chance, say=self._say, device=self._device
         )
         self._answers = [answered for answered in self._answers if answered.step is None]
         self._present, self._list_at = "", -math.inf
         self._grew = self._list_due = self._idle = False
-        self._told = (self._links[0].name, False)
+        self._told = (self.links[0].name, False)
 
     async def run(self) -> None:
         """Sends for ever. Ends only when cancelled."""
@@ -145,6 +146,7 @@ class Worker:
 
     async def _step_or_say(self) -> None:
         self._wake.clear()
+        self.steps += 1
         try:
             await self._step()
         except Exception as error:  # noqa: BLE001  whatever it is, a robot that can't send must go on talking
@@ -172,7 +174,7 @@ class Worker:
 
     async def _look(self) -> None:
         """At the links; where something has been appended, at the epochs as well."""
-        for number, link in enumerate(self._links):
+        for number, link in enumerate(self.links):
             self._uploader.looked(number, up=link.up, connections=link.connections)
             if not link.up and number not in self._watched:
                 self._watched[number] = asyncio.ensure_future(self._watch(number))
@@ -265,12 +267,12 @@ class Worker:
 
     async def _watch(self, number: int) -> None:
         """Wakes the loop when a link is up."""
-        await self._links[number].ready()
+        await self.links[number].ready()
         self._watched.pop(number, None)
         self._wake.set()
 
     def _link(self, step: Send | Mark) -> Link:
-        return next(link for link in self._links if link.name == step.link)
+        return next(link for link in self.links if link.name == step.link)
 
     def _say_way(self) -> None:
         """Which link is in use, and whether it serves, where that has changed."""
@@ -280,7 +282,7 @@ class Worker:
             return
         why = self._taking.problem or f"{told[0]} is down"
         if way.name != told[0]:
-            self._say(f"sync goes on over {way.name}" + (f": {why}" if way.name != self._links[0].name else ""))
+            self._say(f"sync goes on over {way.name}" + (f": {why}" if way.name != self.links[0].name else ""))
         elif way.failures:
             self._say(f"the backend can't be reached: {why}; it is tried again and again")
         else:

@@ -35,12 +35,14 @@ class Attending:
         self._why = "it is being started"
         self._free = asyncio.Event()
         self._free.set()
+        self._rounds = 0
 
     async def run(self) -> None:
         """Until cancelled; what is under way then settles."""
         clock, pause_s = self._app.clock, PAUSE_SECONDS_FIRST
         while True:
             began = clock.monotonic()
+            self._rounds += 1
             try:
                 await self._converse()
                 why = "the microphone's sound has ended"
@@ -79,6 +81,19 @@ class Attending:
         heard = {name: microphone[name] for name in ("device", "hearing", "why", "rate")}
         spoken = {name: speaker[name] for name in ("device", "speaking", "why")}
         return heard | {"floor": told["floor"], "level": told["level"], "speaker": spoken}
+
+    def signs(self) -> tuple[object, object]:
+        """Of the microphone and of the conversation: whoever sees the same again has seen no progress."""
+        if self._live is None:
+            return self._rounds, self._rounds
+        held = 0.0 if self._free.is_set() else self._app.clock.monotonic()  # customers wait for whoever asks, and sound for them
+        return (self._rounds, self._live.heard, held), (self._rounds, self._live.conversation.looks)
+
+    def forget(self, session_id: str) -> None:
+        """Where that session goes on, it ends; the next one, which begins at once or after the turn under way, knows nothing of it."""
+        session = self._live.conversation.session if self._live is not None else None
+        if session is not None and session.session_id == session_id:
+            session.over = True
 
     @contextlib.asynccontextmanager
     async def asked(self) -> AsyncIterator[App]:

@@ -85,6 +85,11 @@ class DeviceMicrophone:
         why = self._why()
         return {"device": self._holder.device, "hearing": not why, "why": why, "rate": round(rate, 3), **counts}
 
+    @property
+    def tries(self) -> int:
+        """To open it, so far; grows for as long as it can't be."""
+        return self._holder.tries
+
     async def aclose(self) -> None:
         await self._holder.aclose()
 

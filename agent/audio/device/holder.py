@@ -47,6 +47,8 @@ class Holder:
         self.why = "not opened yet"
         """Why there is no sound; empty while there is."""
         self.reopened = 0
+        self.tries = 0
+        """To open it, so far; grows for as long as it can't be."""
         self._opened_before = False
         self._in_doubt = False
         self._returned: asyncio.Task[bool] | None = None
@@ -56,6 +58,7 @@ class Holder:
     async def open(self, opening: Callable[[Library, Device], Stream]) -> Stream:
         """Returns when it runs, however long that takes."""
         while True:
+            self.tries += 1
             try:
                 if self._in_doubt:
                     await self._clock.sleep(self._cure.pause_s())

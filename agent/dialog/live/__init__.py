@@ -77,6 +77,7 @@ class Conversation:
         self._errands: set[asyncio.Future[Any]] = set()
         self._quiet_since = self.clock.monotonic()
         self._lag_ms = 0.0
+        self.looks = 0  # grows as long as somebody leads, every LOOK_SECONDS
 
     async def run(self) -> None:
         """Returns when the microphone's sound has ended and the last answer has sounded; stopped before, it settles what is under way."""
@@ -286,6 +287,7 @@ class Conversation:
         """Watches the load, and ends a session after silence."""
         while True:
             await self.clock.sleep(LOOK_SECONDS)
+            self.looks += 1
             level = self._load.level
             gaps = int(self._speaker.health().get("gaps", 0))
             self.session.hurried = self._load.look(self._lag_ms, gaps) >= NO_MODEL

@@ -179,6 +179,10 @@ class SqliteLedger(Sending, Commanded):
         self.damaged.set()
         return epoch
 
+    async def beat(self) -> None:
+        """Returns when the thread that writes has done everything given to it so far: it lives."""
+        await self._do(lambda _: None)
+
     async def tidy(self) -> None:
         """Lets go what the room on the disk asks for."""
         await self._alone(lambda connection: self._space.tidy(connection, self._chain))
