@@ -31,6 +31,9 @@ BACKDATED = datetime.timedelta(days=1)
 NAME_LENGTH_MAX = 64
 """X.509 allows no longer common name."""
 
+OPERATORS = "operator"
+"""`operator/{name}` is the common name of an operator's desk, which brokers let command robots."""
+
 PEM_BYTES_MAX = 16 * 1024
 """A request has 0.5 KiB, a chain of three certificates under 4."""
 
@@ -85,8 +88,10 @@ def name_of(certificate: bytes, what: str = "the certificate") -> str:
 
 
 def device_name(tenant: str, device: str) -> str:
-    """The common name of a device. Raises BadInput where it is too long for a certificate."""
+    """The common name of a device. Raises BadInput where it is too long for a certificate, or would pass for an operator's."""
     name = f"{tenant}/{device}"
+    if tenant == OPERATORS:
+        raise BadInput(f"a tenant can't be called {tenant}: certificates of operators begin like that", "give the tenant another name")
     if len(name) > NAME_LENGTH_MAX:
         raise BadInput(f"{name[:NAME_LENGTH_MAX]}… is too long for a certificate", "give tenant and device shorter names")
     return name

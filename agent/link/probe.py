@@ -19,6 +19,12 @@ ALERTS: dict[str, Word] = {"ALERT_CERTIFICATE_EXPIRED": "expired", "ALERT_CERTIF
 ALERT = "_ALERT_"
 """Any of its words: it spoke TLS, and would not have us."""
 
+HANGS_UP = "hangs up"
+"""How a connection is told that ends between handshake and welcome."""
+
+TRIES_MAX = 4
+"""Where the broker hangs up: its reason may be overtaken on the way by the reset of the connection."""
+
 REFUSES, BUSY = "the broker refuses", "Server"
 """How a CONNACK that is no welcome is told; some of them say that the broker is busy, which tells nothing of us."""
 
@@ -41,7 +47,16 @@ async def tried(settings: LinkSettings, pair: Path, nonce: str) -> Told:
     """Connects with certificate and key in `pair` (PEM); `nonce`: up to 32 characters that nobody else has just now."""
     # "~" is in no name of a robot, so this id takes nobody's session.
     shown = replace(settings, certificate=pair, key=None, pair=None, steering=None)
-    connection = Connection(shown, f"{settings.device[:30]}~{nonce}", lambda _: None, 0)
+    told = Told("unreachable")
+    for _ in range(TRIES_MAX):
+        told = await _once(shown, f"{settings.device[:30]}~{nonce}")
+        if told.result == "taken" or told.word or HANGS_UP not in told.why:
+            break
+    return told
+
+
+async def _once(settings: LinkSettings, client_id: str) -> Told:
+    connection = Connection(settings, client_id, lambda _: None, 0)
     try:
         await connection.open([], 1)
     except NoLink as error:
@@ -52,5 +67,5 @@ async def tried(settings: LinkSettings, pair: Path, nonce: str) -> Told:
 
 
 def _told(problem: str) -> Told:
-    refused = ALERT in problem or (problem.startswith(REFUSES) and BUSY not in problem)
+    refused = ALERT in problem or HANGS_UP in problem or (problem.startswith(REFUSES) and BUSY not in problem)
     return Told("refused" if refused else "unreachable", word_of(problem), problem)

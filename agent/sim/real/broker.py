@@ -3,7 +3,8 @@
     start -> running -> stop (it saves what it holds) | kill (it does not) | forget (and what it saved is gone) -> start -> …
 
 Whoever connects is who its certificate says. The name is `{tenant}/{device}` for a robot, so that the ACL binds both, `billing` for the
-backend, and `operator/{name}` for an operator's desk.
+backend, and `operator/{name}` for an operator's desk. Besides its own authority it may believe another's robots, except those on
+that authority's list.
 """
 
 import os
@@ -36,9 +37,6 @@ CERTIFICATE_DAYS = 30
 
 OPERATOR = "operator/"
 """Begins the name on an operator's certificate: he reads all that robots send, and commands them."""
-
-NAME_LENGTH_MAX = 64
-"""X.509 allows no longer common name."""
 
 PACKET_BYTES_MAX = 128 * 1024
 """A batch is 64 KiB before compression, its topic and properties far less than the rest. Who sends more is disconnected."""
@@ -75,6 +73,8 @@ class Broker:
         (folder / "memory").mkdir(parents=True, exist_ok=True)
         now = SystemClock().utc()
         self._vouching = certificates.authority("voxmeter test authority", now, CERTIFICATE_DAYS)
+        self._others = b""
+        self._list: Path | None = None
         self._write("authority.pem", self._vouching.certificate)
         self._issue("broker", "broker", servers=(HOST, "localhost"))
 
@@ -86,6 +86,16 @@ class Broker:
     def authority(self) -> bytes:
         """PEM of whom to believe."""
         return self._vouching.certificate
+
+    def believe(self, authority: bytes, revoked: Path | None = None) -> None:
+        """From the next start on it also lets in whom that authority (PEM) vouches for, but for those on its list (a file, CRL)."""
+        self._others, self._list = authority, revoked
+
+    def reread(self) -> None:
+        """Makes it read certificates and lists anew, as its operator does; connections go on."""
+        self._introduce()
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     @property
     def process_id(self) -> int:
@@ -101,8 +111,8 @@ class Broker:
 
         Raises BadInput for a name without room.
         """
-        if not 0 < len(name) <= NAME_LENGTH_MAX or any(sign in name for sign in "+#\0"):
-            raise BadInput(f"{name!r} can't stand in a certificate", f"give 1 to {NAME_LENGTH_MAX} characters without + and #")
+        if not 0 < len(name) <= certificates.NAME_LENGTH_MAX or any(sign in name for sign in "+#\0"):
+            raise BadInput(f"{name!r} can't stand in a certificate", f"give 1 to {certificates.NAME_LENGTH_MAX} characters without + and #")
         if name.startswith(OPERATOR) and name not in self._operators:
             self._operators.append(name)
             self._rule()
@@ -154,6 +164,7 @@ class Broker:
         return self._folder / "mosquitto.log"
 
     def _begin(self) -> None:
+        self._introduce()
         self._rule()
         self._write("mosquitto.conf", self._configuration().encode())
         with self._log.open("ab") as log:
@@ -165,6 +176,13 @@ class Broker:
         self._write("acl", _acl(self._operators).encode())
         if self.running:
             os.kill(self.process_id, signal.SIGHUP)
+
+    def _introduce(self) -> None:
+        """Whom to let in, and whom not. With one list OpenSSL wants one of each authority."""
+        self._write("clients.pem", self._vouching.certificate + self._others)
+        if self._list is not None:
+            own = certificates.revocations(self._vouching, {}, SystemClock().utc(), CERTIFICATE_DAYS)
+            self._write("revoked.pem", own + self._list.read_bytes())
 
     def _accepts(self) -> bool:
         """Whether it runs and takes connections, within the patience."""
@@ -207,7 +225,7 @@ class Broker:
         lines = {
             "user": "root",  # only root can change to another user; its folder is ours alone
             "listener": f"{self.port} {HOST}",
-            "cafile": self._folder / "authority.pem",
+            "cafile": self._folder / "clients.pem",
             "certfile": self._folder / "broker.crt",
             "keyfile": self._folder / "broker.key",
             "require_certificate": "true",
@@ -226,7 +244,7 @@ class Broker:
             "set_tcp_nodelay": "true",
             "sys_interval": 0,
             "log_dest": "stderr",
-        }
+        } | ({"crlfile": self._folder / "revoked.pem"} if self._list else {})
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 
 
