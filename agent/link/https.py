@@ -47,6 +47,9 @@ HEADERS: Final = {KEY_MARK: "VX-Key", SIGNATURE_MARK: "VX-Signature"}
 CODES: Final = {401: "unauthorized", 403: "forbidden", 404: "unknown-device", 409: "fork", 413: "too-big"}
 """What a status says by itself. Other refusals say their code in the body."""
 
+HOPELESS: Final = frozenset({400, 413, 422})
+"""The same event would be refused again."""
+
 PATIENCE: Final = frozenset({408, 425, 429, 503})
 """The same request may well be taken later."""
 
@@ -77,7 +80,7 @@ class Heard:
 
 
 class HttpsLink:
-    """Implements the port Link. Raises BadInput or BadProfile for settings that make no link, before the first request."""
+    """Implements the ports Link and Poster. Raises BadInput or BadProfile for settings that make no link, before the first request."""
 
     name = "https"
     up = True
@@ -106,6 +109,19 @@ class HttpsLink:
     async def mark(self, epoch: str, nonce: str) -> Answer:
         question = {"nonce": nonce, "epoch": epoch}
         return await self._asked(self._client.build_request("GET", f"{self._device}/usage-state", params=question))
+
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
+        """See the port Poster: events and results, for a robot that has no broker. What a broker would keep nobody keeps here."""
+        if retained or not topic.startswith((f"{wire.EVENT}/", f"{wire.RESULT}/")):
+            return Refused("not-over-https", f"{topic} needs a broker")
+        content, headers = orjson.dumps({"topic": topic, "body": orjson.Fragment(body)}), {"content-type": "application/json"}
+        request = self._client.build_request("POST", f"{self._device}/events", content=content, headers=headers)
+        try:
+            authorize(request, self._settings)
+        except BadInput as error:
+            return Retry(str(error))
+        heard = await exchange(self._client, request, self._wait_ms)
+        return heard if isinstance(heard, Retry) else posted(heard, self._clock)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -202,6 +218,14 @@ def answer_of(heard: Heard, clock: Clock) -> Answer:
     if heard.status == 200:
         return Retry("the answer is not a signed ack", wait_ms)
     return refused(heard, wait_ms)
+
+
+def posted(heard: Heard, clock: Clock) -> Retry | Refused | None:
+    """Only for what is wrong with the message itself it is given up: a robot that is not known yet may be tomorrow."""
+    if 200 <= heard.status < 300:
+        return None
+    answer = refused(heard, after_ms(heard, clock))
+    return answer if heard.status in HOPELESS and isinstance(answer, Refused) else Retry(answer.why, answer.after_ms)
 
 
 def refused(heard: Heard, wait_ms: int) -> Retry | Refused:
