@@ -26,6 +26,7 @@ from agent.billing.ingest import Ingest
 from agent.billing.ledger import Store
 from agent.billing.mqtt import Consumer
 from agent.billing.mqtt.fleet import FleetConsumer
+from agent.billing.mqtt.publishing import Publishing
 from agent.billing.operate import answering
 from agent.billing.server import PORT_MAX, Server, listening, tls
 from agent.billing.twins import Twins
@@ -152,12 +153,15 @@ async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say:
     links = list(enumerate(_links(settings.broker), 1))
     taking = [Consumer(link, attended, key, clock, number=number, say=say) for number, link in links]
     hearing = [FleetConsumer(link, fleet, clock, number=number, say=say) for number, link in links]
+    publishing = [Publishing(link, twins, clock, say=say) for _, link in links[:1]]
     noticing = Noticing(fleet, store, clock, listening=lambda: not hearing or any(one.up for one in hearing), say=say)
     server = Server(api, http.listener, http.context, settings.limits)
     try:
         async with answering(settings.folder, store, access, twins), asyncio.TaskGroup() as group:
             for run in [part.run for part in (*taking, *hearing)] + [noticing.run] + [one.run for one in telling]:
                 group.create_task(run())
+            for one in publishing:
+                group.create_task(one.run())
             host, port = http.listener.getsockname()[:2]
             found = Ready(host, port, http.context is not None, store.backend_id, key.key_id, str(settings.folder))
             await _until_stopped(server, lambda: http.ready(found), ingest, api.state.backend)
