@@ -28,7 +28,7 @@ RATE_PER_S, BURST = 20.0, 100
 """Commands of one key: a person, or a program that steers a fleet, sends a robot a few a day."""
 
 FORGED_PER_S, FORGED_BURST = 200.0, 400
-"""What nobody signed: looking at one takes a third of a millisecond, so a flood takes a fifteenth of a core."""
+"""What nobody signed: looking at one takes half a millisecond at most, so a flood takes a tenth of a core."""
 
 WAITING_MAX = 64
 """Not yet judged: what a broker may send without confirmation, from as many connections as break meanwhile; 2 MiB."""

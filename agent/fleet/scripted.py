@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.errors import VoxmeterError
-
 
 class ScriptedSteerable:
     """Implements the port Steerable."""
@@ -19,7 +17,9 @@ class ScriptedSteerable:
         """What was begun, with its argument, in order."""
         self.hangs: set[str] = set()
         """What never ends, by name of the method."""
-        self.fails: dict[str, VoxmeterError] = {}
+        self.stubborn = False
+        """What hangs does not stop when it is told to."""
+        self.fails: dict[str, Exception] = {}
         """What raises, by name of the method."""
         self.answers: dict[str, Mapping[str, Any]] = {}
         """What is answered instead, by name of the method."""
@@ -32,10 +32,18 @@ class ScriptedSteerable:
         self.given.append((what, how))
         self._did(what, how)
         if what in self.hangs:
-            await self.go_on.wait()
+            await self._hang()
         if what in self.fails:
             raise self.fails[what]
         return self.answers.get(what, answer)
+
+    async def _hang(self) -> None:
+        while not self.go_on.is_set():
+            try:
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                if not self.stubborn:
+                    raise
 
     async def diagnostics(self) -> Mapping[str, Any]:
         return await self._do("diagnostics", status="ok")

@@ -390,3 +390,47 @@ def test_a_restart_is_on_the_books_before_it_happens_and_what_comes_then_is_left
             assert bench.confirmed == [cmd_id(1), cmd_id(2)]
 
     run(main())
+
+
+def test_what_does_not_stop_is_left_to_itself_and_others_go_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            bench.robot.hangs.add("set_log_level")
+            bench.robot.stubborn = True
+            result = await bench.result(bench.command("log.level"))
+            assert (result.state, result.code) == ("failed", "timeout")
+            assert bench.said == ["a command does not stop and is left to itself"]
+            assert (await bench.result(bench.command("mode.set", 2))).state == "succeeded"
+            bench.robot.go_on.set()
+            await bench.idle()
+
+    run(main())
+
+
+def test_an_error_nobody_thought_of_is_a_line_and_no_traceback(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            bench.robot.fails["audit"] = RuntimeError("one\ntwo")
+            result = await bench.result(bench.command("usage.audit"))
+            assert (result.state, result.code, result.message) == ("failed", "error", "RuntimeError: one two")
+            bench.robot.fails["restart"] = BadInput("no service runs this agent")
+            assert (await bench.result(bench.command("agent.restart", 2))).state == "succeeded"
+            assert bench.said == ["agent.restart did nothing: no service runs this agent"]
+            assert (await bench.result(bench.command("ping", 3))).state == "succeeded"  # and it does not wait for an end
+
+    run(main())
+
+
+def test_a_message_that_breaks_the_judge_is_dropped_and_said(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            bench.groups = None  # type: ignore[assignment]
+            bench.send(bench.command("say", aud="demo/@lobby"))
+            await bench.idle()
+            assert len(bench.confirmed) == 1
+            assert len(bench.said) == 1
+            assert bench.said[0].startswith("a command could not be judged: TypeError")
+            bench.groups = ["lobby"]
+            assert (await bench.result(bench.command("ping", 2))).state == "succeeded"
+
+    run(main())
