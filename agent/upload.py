@@ -59,7 +59,7 @@ async def worker(
                 links.append(pkgutil.resolve_name(TRANSPORTS[name])(settings, clock))
                 stack.push_async_callback(links[-1].aclose)
                 if isinstance(links[-1], Poster) and not any(isinstance(one, Poster) for one in links[:-1]):  # a broker, if there is one
-                    stack.push_async_callback(stopped, asyncio.create_task(Postman(ledger, links[-1], clock).run()))
+                    stack.push_async_callback(stopped, asyncio.create_task(Postman(ledger, links[-1], clock, say).run()))
             carrying.append(Worker(ledger, links, lambda: known.ack_keys, clock, say, device=profile.device.id))
             yield carrying[0]
 

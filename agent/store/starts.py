@@ -9,7 +9,7 @@ import contextlib
 import datetime
 from pathlib import Path
 
-from agent.clock import FLOOR, Clock
+from agent.clock import Clock
 from agent.files import read_beginning, write_durably
 
 STARTS_FILE = "starts"
@@ -42,5 +42,5 @@ def _last(path: Path) -> int:
 
 
 def _seconds(now: datetime.datetime) -> int:
-    """Since 2026; a clock that has lost its battery tells nothing."""
-    return int((now - BEGINNING).total_seconds()) if now >= FLOOR else 0
+    """Since 2026; negative for a clock that has lost its battery."""
+    return int((now - BEGINNING).total_seconds())

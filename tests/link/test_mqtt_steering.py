@@ -243,6 +243,12 @@ def test_a_fault_in_what_takes_a_message_or_gives_a_will_costs_no_connection(bro
         await operator.send(COMMAND, b"y")
         await until(lambda: robot.got)
         assert (robot.told, robot.connects) == ([("cmd/req/c-1", b"y", False)], 1)
+        assert await robot.link.post("event/x", b"") is None  # answered after the confirmations were read
+        cut(robot.link._mqtt)
+        await until(lambda: robot.connects == 2)
+        await operator.send(COMMAND, b"z")
+        await until(lambda: robot.got[-1].content == b"z")
+        assert [one.content for one in robot.got] == [b"y", b"z"]
         assert robot.failed[0].startswith("a message on 'cmd/req/c-1' is lost here: AttributeError")
         await robot.link.aclose()
         await operator.mqtt.aclose()

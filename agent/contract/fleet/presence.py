@@ -16,7 +16,7 @@ class ConnId(Open):
     """Which connection of a robot: both only grow, so an old will never passes for a new one."""
 
     boot: Counted
-    """How often the agent has been started on this state folder."""
+    """The number of the agent's start (`store.starts`): another start has a larger one."""
     connect: Counted
     """How often it has connected since."""
 
