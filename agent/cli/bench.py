@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
-from agent.cli.options import AsJson, ProfileName, StateDir, out, run
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, grid, out, right, run
 
 app = typer.Typer(help="Measure: us and the reference in one run.")
 
@@ -55,6 +56,33 @@ def sync(
     if robots:
         told["stampede"] = measured.fleet(robots, SystemClock().seed())
     out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
+def fleet(
+    *,
+    pings: Annotated[int, typer.Option("--pings", min=100, help="One after the other, and as many bare round trips.")] = 1_000,
+    commands: Annotated[int, typer.Option("--commands", min=100, help="Given to one robot as fast as it takes them.")] = 2_000,
+    folder: Annotated[Path, typer.Option("--folder", help="On the disk that is measured.")] = Path(),
+    state_dir: StateDir = None,
+    profile: ProfileName = "simulated",
+    as_json: AsJson = False,
+) -> None:
+    """Command to result on an idle robot, against a bare round trip through the same broker; commands a second into the book."""
+    del state_dir, profile
+    from agent.bench import fleet as measured
+
+    told = run(measured.run(pings, commands, folder))
+    out(as_json, told, lambda console: _show_fleet(console, told))
+
+
+def _show_fleet(console: Console, told: dict[str, Any]) -> None:
+    table = grid("", right("p50 ms"), right("p99 ms"), right("most ms"))
+    rows = {"command to result": "command", "bare round trip": "bare", "a number taken": "numbering", "to reach": "reach"}
+    for name, key in rows.items():
+        table.add_row(name, *(cell(told[key].get(column)) for column in ("p50_ms", "p99_ms", "max_ms")))
+    console.print(table)
+    console.print(f"{told['ratio_p50']} times the bare round trip; {told['commands']['per_s']} commands/s verified, run and written down")
 
 
 @app.command()

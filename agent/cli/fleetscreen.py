@@ -66,9 +66,11 @@ def _lines(console: Console, sending: "Sending", clock: "Clock") -> Callable[[],
 
     def show() -> None:
         nonlocal told, at
-        line = progress_line(sending)
-        if line != told and clock.monotonic() - at >= LINE_S:
-            told, at = line, clock.monotonic()
+        if clock.monotonic() - at < LINE_S:
+            return
+        line, at = progress_line(sending), clock.monotonic()
+        if line != told:
+            told = line
             console.print(line, soft_wrap=True)
 
     return show

@@ -78,8 +78,8 @@ class Order:
     """The last one told."""
     refused: str = ""
     """Why the broker doesn't take it."""
-    connection: tuple[int, int] | None = None
-    """Of the robot, that it was published for."""
+    connection: str = ""
+    """The robot's, that it was published for, by its nonce."""
     bound: bytes = field(default=b"", repr=False)
     """As it was signed last, if that was for a connection: the robot's book knows it by these bytes."""
     nonces: set[str] = field(default_factory=set)
@@ -175,7 +175,7 @@ class Sending:
         if isinstance(news.told, Result):
             return self._answered(order, news.told)
         is_back = isinstance(news.told, Sync) or (isinstance(news.told, Birth) and not order.bound)
-        if is_back and order.connection != self._connection(news.device):
+        if is_back and order.connection != self._roster.robot(news.device).nonce:
             self._again(news.device)
         return None
 
@@ -208,10 +208,10 @@ class Sending:
 
     def _parcel(self, order: Order, now_s: int) -> Parcel | None:
         robot = self._roster.robot(order.device)
-        order.connection = self._connection(order.device)
         left_s = order.command.exp - now_s
         if left_s <= 0 or (robot.clockless and not robot.present):
             return None
+        order.connection = robot.nonce
         cmd_id = order.command.cmd_id
         answer_at = wire.topic(self._tenant, order.device, f"{wire.RESULT}/{cmd_id}")
         topic = wire.topic(self._tenant, order.device, f"{wire.REQUEST}/{cmd_id}")
@@ -253,7 +253,3 @@ class Sending:
         if device not in self._queued:
             self._queued.add(device)
             self._due.append(device)
-
-    def _connection(self, device: str) -> tuple[int, int] | None:
-        connection = self._roster.robot(device).connection
-        return connection.order if connection else None

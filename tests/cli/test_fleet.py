@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import io
 import json
 import os
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from agent.cli import fleetscreen
 from agent.clock import SystemClock
 from agent.contract import certificates, wire
 from agent.desk import keys
+from agent.sim.clock import SimulatedClock
 from agent.sim.real.broker import HOST, Broker
 from tests.desk.played import Played
 from tests.e2e.helpers import COMMAND, Ended, voxmeter
@@ -301,3 +305,46 @@ def test_two_desks_at_once_are_both_answered(office: Office) -> None:
         assert len({one.told[0]["cmd_id"] for one in both}) == len({one.told[0]["seq"] for one in both}) == 2
 
     with_robots([robot], story)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_line_that_changes_or_lines(terminal: bool, clock: SimulatedClock) -> None:
+    from tests.desk.test_sending import Room, birth, result
+
+    room, file = Room(birth()), io.StringIO()
+    room.publish()
+    console = Console(file=file, force_terminal=terminal, width=100)
+    with fleetscreen.following(console, room.sending, clock) as told:
+        told()
+        assert ("0 of 1 answered" in file.getvalue()) == terminal
+        room.hear(result("failed", "engine-failed"))
+        clock.advance(fleetscreen.LINE_S)
+        told()
+        told()
+    assert "1 of 1 answered, 0 succeeded, 1 failed" in file.getvalue()
+    assert ("r1: failed  engine-failed" in file.getvalue()) == terminal
+    if not terminal:
+        assert len(file.getvalue().splitlines()) == 1
+
+
+def test_a_large_fleet_is_told_by_its_failures() -> None:
+    from agent.contract.fleet.command import Result
+    from agent.contract.signing import SigningKey
+    from agent.desk.roster import Roster
+    from agent.desk.sending import Sending, What, orders
+
+    names = [f"r{number:03}" for number in range(200)]
+    made = orders(
+        What("ping", {}, 1, 2), "demo", names, numbers=range(1, 201), ids=(f"01890000-0000-7000-8000-{n:012x}" for n in range(200))
+    )
+    for order in made:
+        state = "failed" if order.device == "r007" else "succeeded"
+        order.result = Result.model_validate(
+            {"cmd_id": order.command.cmd_id, "device": f"demo/{order.device}", "op": "ping", "seq": 1, "state": state, "message": "x" * 900}
+        )
+    file = io.StringIO()
+    sending = Sending("demo", made, SigningKey.from_seed(bytes(32)), Roster(), lambda: (0, ""))
+    fleetscreen.outcomes(Console(file=file, width=300), sending)
+    assert "r007" in file.getvalue()
+    assert "r008" not in file.getvalue()
+    assert "x" * 500 not in file.getvalue()

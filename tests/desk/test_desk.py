@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from agent.cli.fleetscreen import progress_line
 from agent.clock import SystemClock
 from agent.contract import wire
+from agent.contract.fleet import command, presence
+from agent.contract.fleet.command import Result
+from agent.contract.fleet.presence import Birth, ConnId
 from agent.desk import keys
 from agent.desk.desk import Desk
 from agent.desk.news import News
@@ -17,9 +21,11 @@ from agent.desk.ordering import Wish, ordered
 from agent.desk.sending import Sending
 from agent.desk.settings import DeskSettings
 from agent.errors import BadInput, NoLink
+from agent.link.mqtt.message import Incoming
+from agent.link.mqtt.steady import Mqtt
 from agent.sim.real.broker import Broker
 from tests.desk.played import Played, desk_settings
-from tests.link.mqtt_helpers import play, until
+from tests.link.mqtt_helpers import as_robot, play, until
 
 CLOCK = SystemClock()
 LONG_S = 30.0
@@ -316,3 +322,63 @@ def test_the_roster_is_complete_before_anything_is_sent(broker: Broker, key_file
         await leave(robots)
 
     play(story())
+
+
+def test_two_thousand_robots_answer(tmp_path: Path, key_file: Path) -> None:
+    """All are played by one client, which may write for everyone; the desk can't tell."""
+
+    async def story(broker: Broker, settings: DeskSettings) -> None:
+        crowd = Crowd(broker, 2_000)
+        await crowd.come()
+        lines: list[str] = []
+        async with Desk(settings, CLOCK) as desk:
+            assert len(desk.roster.known) == 2_000
+            sending = make(desk, settings, wish(everyone=True))
+            await desk.carry(sending, LONG_S, lambda: lines.append(progress_line(sending)))
+            told = sending.progress()
+        assert (told.asked, told.succeeded, told.failed) == (2_000, 1_900, 100)
+        assert len({order.command.seq for order in sending.orders}) == 2_000
+        assert lines[-1] == "2000 of 2000 answered, 1900 succeeded, 100 failed"
+        await crowd.mqtt.aclose()
+
+    broker = Broker(tmp_path / "broker")
+    broker.client("operator/alice")
+    broker.client(f"demo/{CROWD}")
+    with (tmp_path / "broker/acl").open("a") as acl:
+        acl.write(f"user demo/{CROWD}\ntopic readwrite v1/#\n")
+    broker._rule = lambda: None  # type: ignore[method-assign]  # the list stays as it was written here
+    with broker:
+        play(story(broker, desk_settings(broker, key_file)))
+
+
+CROWD = "crowd"
+
+
+class Crowd:
+    """Many robots on one connection; every twentieth fails."""
+
+    def __init__(self, broker: Broker, count: int) -> None:
+        self._names = [f"r{number:04}" for number in range(count)]
+        topics = [wire.topic("demo", "+", f"{wire.REQUEST}/+")]
+        self.mqtt = Mqtt(as_robot(broker, CROWD), CROWD, CLOCK, topics, self._heard, inflight_max=20)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def come(self) -> None:
+        await self.mqtt.ready()
+        conn = ConnId(boot=1, connect=1)
+        for name in self._names:
+            told = Birth(device=f"demo/{name}", conn_id=conn, nonce=name, software="0.1", profile="p", clock="ntp")
+            self._publish(wire.topic("demo", name, wire.BIRTH), presence.written(told), retained=True)
+        await asyncio.gather(*self._tasks)
+
+    def _heard(self, message: Incoming) -> None:
+        message.confirm()
+        name, cmd_id = message.topic.split("/")[2], message.topic.rpartition("/")[2]
+        state = "failed" if int(name[1:]) % 20 == 0 else "succeeded"
+        told = {"cmd_id": cmd_id, "device": f"demo/{name}", "op": "ping", "seq": 1, "state": state}
+        self._publish(wire.topic("demo", name, f"{wire.RESULT}/{cmd_id}"), command.written(Result.model_validate(told)))
+
+    def _publish(self, topic: str, content: bytes, *, retained: bool = False) -> None:
+        task: asyncio.Task[object] = asyncio.ensure_future(self.mqtt.publish(topic, content, retained=retained))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

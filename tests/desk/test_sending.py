@@ -183,6 +183,17 @@ def test_without_a_clock_nothing_is_sent_while_the_robot_is_away() -> None:
     assert nonce_of(room.publish()) == "n2.1"
 
 
+def test_a_birth_that_came_before_its_presence_loses_nothing() -> None:
+    """As of a robot that counts its connections from the beginning again: an old will still speaks against it."""
+    room = Room(birth(clock="none"), gone())
+    room.hear(birth(clock="none"))
+    assert room.publish() is None
+    here = Presence(device="demo/r1", conn_id=ConnId(boot=1, connect=1), online=True)
+    room.hear(News("demo", "r1", wire.PRESENCE, here))
+    room.hear(sync(1, 1))
+    assert nonce_of(room.publish()) == "n1.1"
+
+
 def test_a_clock_that_is_trusted_by_now_needs_no_nonce() -> None:
     room = Room(birth(clock="none"))
     room.publish()
