@@ -31,6 +31,10 @@ COUNTED: Final = {
 """What the ingest counts."""
 
 
+FORGED: Final = frozenset({"bad-signature", "forbidden", "unknown-device", "unknown-key"})
+"""Refusals of batches that somebody else may have made."""
+
+
 class Taking(Protocol):
     """The ingest, or something around it."""
 
@@ -123,4 +127,6 @@ class Attended:
             self._heard(tenant, device)
         if answered.fork:
             await self._access.noted(f"{tenant}/{device}", "fork", tenant=tenant, device=device)
+        if answered.refusal is not None and answered.refusal.code in FORGED:
+            await self._access.noted(f"{tenant}/{device}", "batch.refused", tenant=tenant, device=device, code=answered.refusal.code)
         return answered

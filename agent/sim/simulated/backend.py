@@ -3,18 +3,24 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from agent.billing.access import Access
+from agent.billing.access.denied import TooMany, UnknownDevice
+from agent.billing.fleet import Fleet
+from agent.billing.http.metrics import Attended, Metrics
 from agent.billing.ingest import Answered, Ingest
 from agent.billing.ingest.window import Window
 from agent.billing.ledger import Store, devices
 from agent.clock import Clock, seeded
 from agent.contract import wire
 from agent.contract.signing import SEED_BYTES, SigningKey
+from agent.errors import BadInput
 from agent.sim.simulated.broker import Broker, Message
 from agent.sim.simulated.network import Trace
 from agent.sim.world.robot import copied
@@ -73,7 +79,8 @@ class Backend:
         self._chance = seeded(seed)
         self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
         self._store: Store | None = None
-        self._ingest: Ingest | None = None
+        self._ingest: Attended | None = None
+        self._fleet: Fleet | None = None
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._backups = 0
         self.asked_at_once_max = 0
@@ -87,7 +94,9 @@ class Backend:
 
     async def start(self) -> None:
         self._store = SlowStore(self.folder, self._clock, self._chance)
-        self._ingest = Ingest(self._store, self._key, self._clock, CROWDED)
+        access = Access(self._store, self._key, self._clock)
+        self._ingest = Attended(Ingest(self._store, self._key, self._clock, CROWDED), access, Metrics(), self._clock)
+        self._fleet = Fleet(self._store, self._key, self._clock)
         self._trace.note("backend", self._store.backend_id)
         for _ in range(CONSUMERS):
             self._begin(self._consuming())
@@ -109,7 +118,7 @@ class Backend:
         """Gone at once; what its files hold is what the next one begins with."""
         self._trace.note("backend killed")
         if self._store is not None:
-            store, self._store, self._ingest = self._store, None, None
+            store, self._store, self._ingest, self._fleet = self._store, None, None, None
             left = copied(self.folder, self.folder.with_name(self.folder.name + ".left"))
             await self._end()
             store.abandon()
@@ -125,7 +134,7 @@ class Backend:
             await self._store.backup(self._backup)
 
     async def aclose(self) -> None:
-        store, self._store, self._ingest = self._store, None, None
+        store, self._store, self._ingest, self._fleet = self._store, None, None, None
         await self._end()
         if store is not None:
             await store.aclose()
@@ -134,7 +143,7 @@ class Backend:
     def _backup(self) -> Path:
         return self.folder.with_name(f"backup-{self._backups}.db")
 
-    async def _served(self, ask: Callable[[Ingest], Coroutine[Any, Any, Answered]]) -> Answered:
+    async def _served(self, ask: Callable[[Attended], Coroutine[Any, Any, Answered]]) -> Answered:
         if self._ingest is None:
             raise Down("connection refused")
         task = self._begin(ask(self._ingest))
@@ -159,6 +168,10 @@ class Backend:
     async def _consumed(self, message: Message) -> None:
         """Commits, answers, and only then confirms."""
         try:
+            if message.what not in ("batch", "mark"):
+                await self._heard(message)
+                self._broker.confirm(message)
+                return
             answered = await self._answered(message)
             marks = {**answered.marks} | ({wire.REFUSED: answered.refusal.code} if answered.refusal else {})
             self._trace.note("answers", message.device, answered.content)
@@ -169,6 +182,18 @@ class Backend:
             pass
         finally:
             self._broker.give_back(message)
+
+    async def _heard(self, message: Message) -> None:
+        """What is no batch: taken in and answered, or dropped where nobody can use it."""
+        if self._fleet is None:
+            raise Down("connection refused")
+        task = self._begin(self._fleet.hear(message.tenant, message.device, message.what, message.content, retained=message.retained))
+        await asyncio.wait((task,))
+        if task.cancelled():
+            raise Down("the connection was cut")
+        with suppress(BadInput, TooMany, UnknownDevice):
+            for reply in task.result():
+                self._broker.answer(Message(reply.what, message.tenant, message.device, reply.content, {}, b"", reply.retained))
 
     async def _answered(self, message: Message) -> Answered:
         if message.what == "batch":

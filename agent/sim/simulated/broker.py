@@ -6,10 +6,10 @@ two connections under one name do not live side by side; what nobody confirmed i
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from agent.sim.simulated.network import Broken, Line, Trace
 
@@ -24,12 +24,14 @@ QUEUED_MAX = 1_000
 class Message:
     """What is published, with its properties."""
 
-    what: Literal["batch", "mark", "ack"]
+    what: str
+    """`batch`, `mark`, `ack`; of anything else the topic below the device's own."""
     tenant: str
     device: str
     content: bytes = field(repr=False)
     marks: Mapping[str, str] = field(repr=False)
     correlation: bytes
+    retained: bool = False
 
 
 @dataclass(slots=True)
@@ -43,7 +45,14 @@ class Session:
     """Something has been added."""
 
 
-Deliver = Callable[[Message], None]
+Deliver = Callable[[Message], "asyncio.Future[None] | None"]
+"""Gives a robot a message; what it returns is done when the robot has confirmed it, None is at once."""
+
+Tamper = Callable[[Message], Sequence[Message]]
+"""What a broker in the wrong hands gives a robot in place of a message."""
+
+SHARED = ("batch", "mark", "event", "state", "cmd", "twin")
+"""How topics begin that the backend's consumers share."""
 
 
 class Broker:
@@ -58,12 +67,18 @@ class Broker:
         self._taken: dict[Message, None] = {}
         """By a consumer, not confirmed."""
         self._wanted = asyncio.Event()
+        self.listener: Callable[[Message], None] = lambda _: None
+        """Whoever reads along: the operator's desk stands beside the broker."""
+        self.tamper: Tamper | None = None
         self._disk: tuple[tuple[Message, ...], dict[str, tuple[Message, ...]]] = ((), {})
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._begin(self._saving())
 
-    def connect(self, client: str, line: Line, deliver: Deliver) -> None:
-        """A robot is here, over this line; whoever had its name is put out. Raises Broken where there is no broker."""
+    def connect(self, client: str, line: Line, deliver: Deliver, will: Message | None = None) -> None:
+        """A robot is here, over this line; whoever had its name is put out. Raises Broken where there is no broker.
+
+        `will` is published when the line is lost.
+        """
         if not self.up:
             raise Broken("connection refused")
         session = self._sessions.setdefault(client, Session())
@@ -71,12 +86,15 @@ class Broker:
             self._trace.note("taken over", client)
             session.line.cut()
         session.line = line
-        self._begin(self._serve(session, line, deliver))
+        self._begin(self._serve(session, line, deliver, will))
 
     def publish(self, message: Message) -> None:
-        """Kept for the consumers. Raises Broken where there is no broker."""
+        """Kept for the consumers, and given to the listener. Raises Broken where there is no broker."""
         if not self.up:
             raise Broken("connection refused")
+        self.listener(message)
+        if message.what.split("/")[0] not in SHARED:
+            return
         self._shared.append(message)
         self._wanted.set()
 
@@ -135,7 +153,7 @@ class Broker:
                 held = (*self._taken, *self._shared)
                 self._disk = (held, {client: tuple(session.kept) for client, session in self._sessions.items()})
 
-    async def _serve(self, session: Session, line: Line, deliver: Deliver) -> None:
+    async def _serve(self, session: Session, line: Line, deliver: Deliver, will: Message | None) -> None:
         """Sends what is kept for a robot over this line, all of it anew, as long as the line holds."""
         sent: dict[Message, None] = {}
         while not line.broken.done():
@@ -147,11 +165,16 @@ class Broker:
             fresh = asyncio.ensure_future(session.fresh.wait())
             await asyncio.wait((fresh, line.broken), return_when=asyncio.FIRST_COMPLETED)
             fresh.cancel()
+        if will is not None and self.up:
+            self.listener(will)
 
     async def _send(self, session: Session, line: Line, deliver: Deliver, message: Message) -> None:
         with suppress(Broken):
             await line.carry("down")
-            deliver(message)
+            confirmed = [deliver(one) for one in (self.tamper(message) if self.tamper else [message])]
+            for one in confirmed:
+                if one is not None:
+                    await asyncio.wait((one, line.broken), return_when=asyncio.FIRST_COMPLETED)
             await line.carry("up")
             if message in session.kept:
                 session.kept.remove(message)

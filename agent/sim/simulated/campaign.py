@@ -28,7 +28,8 @@ def run_simulated(story: Scenario, devices: int, seed: int, say: Say = lambda _:
     with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as scratch:
 
         async def main() -> Report:
-            world = SimulatedWorld(devices, seed, Path(scratch) / "world")
+            place = Path(scratch) / "world"
+            world = SimulatedWorld(devices, seed, place, orders=story.orders, untrusted_clocks=story.untrusted_clocks)
             report = await play(story, world, seed, say)
             return replace(report, digest=world.trace.hexdigest())
 

@@ -10,7 +10,7 @@ from agent.contract import wire
 from agent.contract.batch import batch_id_of
 from agent.errors import BadInput
 from agent.link.retry import Backoff
-from agent.ports import Acked, Answer, Refused, Retry
+from agent.ports import Acked, Answer, Delivered, Refused, Retry, Steering
 from agent.sim.simulated.backend import Backend, Down
 from agent.sim.simulated.broker import Broker, Message
 from agent.sim.simulated.network import Broken, Line, Network
@@ -25,14 +25,22 @@ RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 500, 20_000
 
 
 class SimulatedMqtt:
-    """Implements the port Link. Connects by itself, again and again."""
+    """Implements the ports Link and Poster. Connects by itself, again and again."""
 
     name = "mqtt"
 
     def __init__(
-        self, network: Network, broker: Broker, robot: Identity, clock: Clock, heard: Callable[[Acked], None] = lambda _: None
+        self,
+        network: Network,
+        broker: Broker,
+        robot: Identity,
+        clock: Clock,
+        heard: Callable[[Acked], None] = lambda _: None,
+        *,
+        steering: Steering | None = None,
     ) -> None:
         self._network, self._broker, self._tenant, self._device = network, broker, robot.tenant, robot.device
+        self._steering = steering
         self._heard = heard
         self._backoff = Backoff(clock, RECONNECT_FIRST_MS, RECONNECT_MOST_MS)
         self._line: Line | None = None
@@ -83,12 +91,43 @@ class SimulatedMqtt:
             if self._waiting.get(correlation) is answer:
                 del self._waiting[correlation]
 
-    def _deliver(self, message: Message) -> None:
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | None:
+        """See the port Poster."""
+        line = self._line
+        if line is None:
+            return Retry("not connected")
+        try:
+            await line.carry("up")
+            self._broker.publish(self._told(topic, body, retained=retained))
+            await line.carry("down")
+        except Broken as error:
+            return Retry(str(error))
+        return None
+
+    def _told(self, topic: str, body: bytes, *, retained: bool) -> Message:
+        return Message(topic, self._tenant, self._device, body, {}, b"", retained)
+
+    def _deliver(self, message: Message) -> "asyncio.Future[None] | None":
+        if message.what != "ack":
+            return self._delivered(message)
         answer = _answer(message)
         if (waiting := self._waiting.get(message.correlation)) is not None and not waiting.done():
             waiting.set_result(answer)
         elif isinstance(answer, Acked):
             self._heard(answer)
+        return None
+
+    def _delivered(self, message: Message) -> "asyncio.Future[None] | None":
+        if self._steering is None:
+            return None
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def confirm() -> None:
+            if not confirmed.done():
+                confirmed.set_result(None)
+
+        self._steering.delivered(Delivered(message.what, message.content, message.retained, confirm))
+        return confirmed
 
     async def _connecting(self) -> None:
         while True:
@@ -96,18 +135,24 @@ class SimulatedMqtt:
                 line = await self._network.dial()
                 try:
                     await line.carry("up")
-                    self._broker.connect(self._device, line, self._deliver)
+                    self._broker.connect(self._device, line, self._deliver, self._will())
                     await line.carry("down")
                     self._line = line
                     self.connections += 1
                     self._backoff.reset()
                     self._ready.set()
+                    if self._steering is not None:
+                        self._steering.connected()
                     await self._watching(line)
                 finally:
                     self._line = None
                     self._ready.clear()
                     line.cut()
             await asyncio.tasks.sleep(self._backoff.next_ms() / 1000)
+
+    def _will(self) -> Message | None:
+        steering = self._steering
+        return self._told(*steering.will(), retained=True) if steering is not None and steering.will is not None else None
 
     async def _watching(self, line: Line) -> None:
         """Returns when the line is broken, or has carried nothing for long."""

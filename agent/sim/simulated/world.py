@@ -3,13 +3,17 @@
 import asyncio
 import datetime
 import resource
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from agent.billing.ledger.sqlite import restore
+from agent.clock import seeded
 from agent.ports import Acked, Link
 from agent.sim.simulated.backend import Backend
 from agent.sim.simulated.broker import Broker
+from agent.sim.simulated.desk import Desk
+from agent.sim.simulated.hijack import Hijack
 from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
 from agent.sim.simulated.network import Network, Trace
 from agent.sim.world.evidence import Body, Evidence, Heard
@@ -18,6 +22,7 @@ from agent.sim.world.loop import RobotClock
 from agent.sim.world.play import backups, lose_newest
 from agent.sim.world.robot import Robot, Say, before_pruning, copied
 from agent.sim.world.scenario import Weather
+from agent.sim.world.steered import STEP_S_MAX, Steered, Whom
 from agent.store.ledger.chain import Identity
 
 TENANT, ACCOUNT = "demo", "hotel"
@@ -40,8 +45,13 @@ CLONE = "~clone"
 class SimulatedWorld:
     """Implements `play.World`. Everything in it follows from its seed."""
 
-    def __init__(self, devices: int, seed: int, folder: Path, say: Say = lambda _: None) -> None:
-        """`folder`: a new one, on a RAM disk if there is one; whoever made it removes it. Made inside a `VirtualLoop`."""
+    def __init__(
+        self, devices: int, seed: int, folder: Path, say: Say = lambda _: None, *, orders: bool = False, untrusted_clocks: float = 0
+    ) -> None:
+        """`folder`: a new one, on a RAM disk if there is one; whoever made it removes it. Made inside a `VirtualLoop`.
+
+        `orders`: an operator steers the robots; `untrusted_clocks`: the share of them whose clock nobody can trust.
+        """
         self._folder, self._seed, self._say = folder, seed, say
         self.trace = Trace()
         self._network = Network(seed + 1, self.trace)
@@ -49,7 +59,12 @@ class SimulatedWorld:
         self._clocks = {BACKEND: RobotClock(seed + 2)}
         self._backend = Backend(folder / "backend", self._clocks[BACKEND], seed + 3, self._broker, self.trace)
         self._robots: dict[str, Robot] = {}
+        self._steered: dict[str, Steered] = {}
         self._numbers = 0
+        self._untrusted = round(devices * untrusted_clocks)
+        self._desk = Desk(TENANT, RobotClock(seed + 4), seed + 5, self._broker) if orders else None
+        self._hijack = Hijack(TENANT, self._broker, self._backend, self._desk, seeded(seed + 6)) if self._desk is not None else None
+        self._says: dict[str, list[str]] = {}
         for number in range(1, devices + 1):
             self._made(f"sim-{number:04d}", f"sim-{number:04d}")
         _allow_files(devices * FILES_A_ROBOT)
@@ -60,6 +75,8 @@ class SimulatedWorld:
 
     async def start(self) -> None:
         await self._backend.start()
+        if self._desk is not None:
+            self._desk.start()
         for robot in self._robots.values():
             await robot.start()
             key = robot.ledger.keys.current
@@ -79,6 +96,10 @@ class SimulatedWorld:
 
     async def turn(self, robot: str) -> None:
         await self._robots[robot].turn()
+
+    async def order(self, robot: str) -> None:
+        if self._desk is not None:
+            self._desk.order(self._robots[robot].identity.device)
 
     async def cut_power(self, robot: str, down_s: float) -> None:
         if self._robots[robot].dark:
@@ -129,8 +150,18 @@ class SimulatedWorld:
     async def broker_forgets(self, down_s: float) -> None:
         await self._broker.kill(down_s, forget=True)
 
+    async def hijack_robot(self, robot: str) -> None:
+        if self._hijack is not None and not self._robots[robot].dark:
+            others = [one.identity.device for one in self._robots.values() if one.identity.device != self._robots[robot].identity.device]
+            await self._hijack.robot(self._robots[robot], others[0])
+
+    async def hijack_broker(self, down_s: float) -> None:
+        if self._hijack is not None:
+            await self._hijack.broker(down_s)
+
     async def backlog(self) -> Mapping[str, int]:
-        return {name: await robot.backlog() for name, robot in self._robots.items()}
+        waiting = self._desk.operator.waiting if self._desk is not None else Counter[str]()
+        return {name: await robot.backlog() + waiting[robot.identity.device] for name, robot in self._robots.items()}
 
     async def evidence(self) -> Evidence:
         left = await self.backlog()
@@ -147,6 +178,10 @@ class SimulatedWorld:
             backlog=left,
             in_flight_max={robot.name: robot.in_flight_max for robot in robots},
             over_window={robot.name: robot.over_window for robot in robots},
+            orders=list(self._desk.operator.orders.values()) if self._desk is not None else (),
+            did=self._did(),
+            attacks=self._hijack.attacks if self._hijack is not None else (),
+            says=self._says,
             figures=figures,
         )
 
@@ -154,12 +189,23 @@ class SimulatedWorld:
         for robot in self._robots.values():
             await robot.stop()
         await self._backend.aclose()
+        if self._desk is not None:
+            await self._desk.aclose()
         await self._broker.aclose()
+
+    def _did(self) -> dict[str, Counter[tuple[str, str]]]:
+        did: dict[str, Counter[tuple[str, str]]] = {}
+        for name, steered in self._steered.items():
+            did.setdefault(self._robots[name].identity.device, Counter()).update(steered.did)
+        return did
 
     def _made(self, name: str, device: str) -> Robot:
         self._numbers += 1
         seed = self._seed * 10_007 + self._numbers
-        clock = self._clocks[name] = RobotClock(seed)
+        clock = self._clocks[name] = RobotClock(seed, quality="floor" if self._numbers <= self._untrusted else "ntp")
+        steered = self._steers(clock, seed) if self._desk is not None else None
+        if steered is not None:
+            self._steered[name] = steered
         identity = Identity(TENANT, device, ACCOUNT)
         robot = Robot(
             name,
@@ -167,16 +213,28 @@ class SimulatedWorld:
             identity,
             clock,
             seed=seed,
-            links=lambda heard: self._links(identity, clock, heard),
+            links=lambda heard: self._links(identity, clock, heard, steered),
             trusted=lambda: self._backend.trusted,
-            say=self._say,
+            say=lambda line: self._noted(device, line),
             writer=InlineWriter,
+            steered=steered,
         )
         self._robots[name] = robot
         return robot
 
-    def _links(self, identity: Identity, clock: RobotClock, heard: Callable[[Acked], None]) -> Sequence[Link]:
-        mqtt = SimulatedMqtt(self._network, self._broker, identity, clock, heard)
+    def _steers(self, clock: RobotClock, seed: int) -> Steered:
+        assert self._desk is not None
+        operator, chance = self._desk.operator, seeded(seed + 1)
+        whom = Whom(lambda: operator.trusted, lambda: self._backend.trusted)
+        return Steered(whom, clock, lambda: chance.uniform(0, STEP_S_MAX), self._say)
+
+    def _noted(self, device: str, line: str) -> None:
+        self._says.setdefault(device, []).append(line)
+        self._say(line)
+
+    def _links(self, identity: Identity, clock: RobotClock, heard: Callable[[Acked], None], steered: Steered | None) -> Sequence[Link]:
+        steering = steered.steering if steered is not None else None
+        mqtt = SimulatedMqtt(self._network, self._broker, identity, clock, heard, steering=steering)
         return [mqtt, SimulatedHttps(self._network, self._backend, identity)]
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import create_engine, select
 
+from agent.billing.access.tables import AUDIT
 from agent.billing.ledger import tables
 from agent.billing.ledger.totals import usage_totals
 from agent.contract.record import type_name
@@ -108,6 +109,8 @@ class Billing:
     totals: Sequence[Data] = ()
     """Its running totals, by stage."""
     records: int = 0
+    audit: set[tuple[str, str]] = field(default_factory=set)
+    """Of the lines of its audit log: (device, the code it names, else its action)."""
 
 
 def billing(folder: Path) -> Billing:
@@ -122,6 +125,8 @@ def billing(folder: Path) -> Billing:
             forks = select(tables.finding.c.device_id).where(tables.finding.c.kind == "fork")
             held.forks = {names[device] for (device,) in connection.execute(forks)}
             held.totals = usage_totals(connection, group_by=("stage",))
+            for line in connection.execute(select(AUDIT)):
+                held.audit.add((line.device, str(orjson.loads(line.told).get("code", line.action))))
     finally:
         engine.dispose()
     return held

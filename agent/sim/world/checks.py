@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 from agent.contract.canonical import genesis
 from agent.contract.wire import INFLIGHT_MAX
 from agent.errors import BadInput
+from agent.sim.world import orders
 from agent.sim.world.books import USAGE, Attempt, Billing, Data, Own, billing, money, own, summed, units
 from agent.sim.world.evidence import Evidence
 from agent.sim.world.robot import shipped_cards
 from agent.sim.world.scenario import Scenario
 from agent.store.reading import LedgerReader
-
-TOLD_MAX = 3
-"""Of what is wrong, so many are named."""
 
 Place = tuple[str, str, int]
 """(device, epoch, sequence)."""
@@ -145,7 +143,7 @@ def _units(case: Case) -> tuple[bool, str]:
     running, calls = _calls(case.billing.totals), _calls(theirs)
     kept = calls == running
     wrong = {"lost": case.lost, "billed twice": case.twice, "altered": case.altered}
-    told = "; ".join(f"{name}: {_few(keys)}" for name, keys in wrong.items() if keys)
+    told = "; ".join(f"{name}: {orders.few(keys)}" for name, keys in wrong.items() if keys)
     figures = ", ".join(f"{stage} {count} calls" for stage, count in calls.items())
     figures += f", {len(case.declared)} declared lost" if case.declared else ""
     ok = ours == theirs and kept and not told
@@ -180,7 +178,7 @@ def _gaps(case: Case) -> tuple[bool, str]:
     ]
     wrong = [*short, *(f"{one} is not there" for one in missing)]
     told = f"{len(held)} epochs, {len(case.billing.gaps)} gaps declared, {case.declared_records} records in them"
-    return not wrong, _few(wrong) or told
+    return not wrong, orders.few(wrong) or told
 
 
 def _acks(case: Case) -> tuple[bool, str]:
@@ -197,7 +195,7 @@ def _acks(case: Case) -> tuple[bool, str]:
                 gone.append(f"{heard.robot} {heard.epoch[:8]} up to {heard.cum_ack}")
         if heard.mark:
             lowest[key] = min(lowest.get(key, heard.cum_ack), heard.cum_ack)
-    return not gone, _few(gone) if gone else f"{len(case.found.heard)} acks, {withdrawn} withdrawn by a mark"
+    return not gone, orders.few(gone) if gone else f"{len(case.found.heard)} acks, {withdrawn} withdrawn by a mark"
 
 
 def _in_books(held: Billing, device: str, epoch: str, heard: Any) -> bool:
@@ -209,7 +207,7 @@ def _in_books(held: Billing, device: str, epoch: str, heard: Any) -> bool:
 
 def _drained(case: Case) -> tuple[bool, str]:
     left = {robot: count for robot, count in case.found.backlog.items() if count}
-    return not left, _few([f"{robot} has {count} records left" for robot, count in left.items()]) if left else "nothing left to send"
+    return not left, orders.few([f"{robot} has {count} records left" for robot, count in left.items()]) if left else "nothing left to send"
 
 
 def _forks(case: Case) -> tuple[bool, str]:
@@ -218,13 +216,13 @@ def _forks(case: Case) -> tuple[bool, str]:
     found, planted = case.billing.forks | changed, set(case.cloned)
     told = [f"{device}: planted, not found" for device in sorted(planted - found)]
     told += [f"{device}: found, not planted" for device in sorted(found - planted)]
-    return not told, _few(told) if told else f"{len(found)} found, as planted"
+    return not told, orders.few(told) if told else f"{len(found)} found, as planted"
 
 
 def _window(case: Case) -> tuple[bool, str]:
     most = max(case.found.in_flight_max.values(), default=0)
     over = [f"{robot}: {count} batches beyond the window" for robot, count in case.found.over_window.items() if count]
-    return most <= INFLIGHT_MAX and not over, _few(over) or f"at most {most} batches of one robot were on their way at once"
+    return most <= INFLIGHT_MAX and not over, orders.few(over) or f"at most {most} batches of one robot were on their way at once"
 
 
 CHECKS: dict[str, Callable[[Case], tuple[bool, str]]] = {
@@ -235,6 +233,8 @@ CHECKS: dict[str, Callable[[Case], tuple[bool, str]]] = {
     "drained": _drained,
     "forks": _forks,
     "window": _window,
+    "commands": lambda case: orders.commands(case.found),
+    "attacks": lambda case: orders.attacks(case.found, case.billing.audit),
 }
 
 
@@ -254,6 +254,7 @@ def judged(scenario: Scenario, found: Evidence, cloned: AbstractSet[str], seed: 
         "lost": len(case.lost),
         "declared": case.declared_records,
         "billed_twice": len(case.twice),
+        **orders.figures(found),
         **found.figures,
     }
     return Report(scenario.name, seed, len({body.device for body in found.bodies}), checks, figures)
@@ -263,8 +264,3 @@ def check_names(scenario: Scenario) -> None:
     """Raises BadInput for a check that does not exist."""
     if unknown := [name for name in scenario.checks if name not in CHECKS]:
         raise BadInput(f"scenario {scenario.name}: no check is called {unknown[0]!r}", f"there are: {', '.join(CHECKS)}")
-
-
-def _few(wrong: Sequence[object]) -> str:
-    shown = ", ".join(" ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in wrong[:TOLD_MAX])
-    return shown + (f" and {len(wrong) - TOLD_MAX} more" if len(wrong) > TOLD_MAX else "")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.contract.ack import Ack, Standing
+from agent.sim.world.operator import Ordered
 
 
 class Heard(NamedTuple):
@@ -22,6 +23,18 @@ class Heard(NamedTuple):
     @classmethod
     def of(cls, robot: str, ack: Ack, standing: Standing, *, mark: bool) -> "Heard":
         return cls(robot, ack.epoch, ack.cum_ack, ack.head_hash, ack.backend_id, mark, standing)
+
+
+class Attack(NamedTuple):
+    """One try of somebody who has got hold of keys or of the broker."""
+
+    kind: str
+    device: str
+    """Whom it was aimed at."""
+    proof: str
+    """Who must have it on record: `audit CODE,…` the backend's log, one of these, `said WORDS` the robot, `answered` a result told once more."""
+    cmd_id: str = ""
+    """Of the command that must not be done by it."""
 
 
 class Body(NamedTuple):
@@ -48,5 +61,13 @@ class Evidence:
     """By robot, the most batches that were on their way at once."""
     over_window: Mapping[str, int] = field(default_factory=dict)
     """By robot, batches sent although the backend's last word wanted fewer on their way."""
+    orders: Sequence[Ordered] = ()
+    """All that an operator ordered."""
+    did: Mapping[str, Mapping[tuple[str, str], int]] = field(default_factory=dict)
+    """By device: (what it did, the command's id) -> how often, over all its lives and bodies."""
+    attacks: Sequence[Attack] = ()
+    """What was tried in the wrong hands."""
+    says: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By device, lines it said."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else is worth telling, by name."""

@@ -48,6 +48,10 @@ class World(Protocol):
         """One turn; returns when it is on the books, or at once or when cut off if the robot is dark."""
         ...
 
+    async def order(self, robot: str) -> None:
+        """The operator gives it a command, drawn by chance; returns when it has been ordered, not when it is done."""
+        ...
+
     async def cut_power(self, robot: str, down_s: float) -> None:
         """Nothing is closed; returns when the robot has started again, after `down_s`. A dark robot stays as it is."""
         ...
@@ -88,8 +92,16 @@ class World(Protocol):
         """Killed, all it had on its disk removed; returns when it runs again."""
         ...
 
+    async def hijack_robot(self, robot: str) -> None:
+        """Somebody has its keys, and sends what he likes as this robot and to it; returns when he has tried all he can."""
+        ...
+
+    async def hijack_broker(self, down_s: float) -> None:
+        """For so long the broker is in the wrong hands: it alters, repeats and invents what it gives to robots."""
+        ...
+
     async def backlog(self) -> Mapping[str, int]:
-        """By robot, records that are not acked; a dark one has at least one."""
+        """By robot, records that are not acked, and commands that are not answered; a dark one has at least one."""
         ...
 
     async def evidence(self) -> Evidence:
@@ -137,21 +149,28 @@ async def _phase(phase: Phase, world: World, chance: Random, cloned: set[str]) -
     if phase.leap_hours:
         await world.leap(phase.leap_hours)
     happenings = [part for one in phase.happens for part in _parts(one, world, chance, cloned)]
-    moments = {robot: sorted(chance.uniform(0, phase.seconds) for _ in range(phase.turns)) for robot in world.robots}
+    moments = _moments(phase.turns, phase.seconds, world, chance)
+    orders = _moments(phase.orders, phase.seconds, world, chance) if phase.orders else {}
     async with asyncio.TaskGroup() as together:
         together.create_task(world.sleep(phase.seconds))
         for at, happens in happenings:
             together.create_task(_at(at, happens, world))
         for robot, times in moments.items():
-            together.create_task(_turns(robot, times, world))
+            together.create_task(_each(world.turn, robot, times, world))
+        for robot, times in orders.items():
+            together.create_task(_each(world.order, robot, times, world))
 
 
-async def _turns(robot: str, times: Sequence[float], world: World) -> None:
+def _moments(count: int, seconds: float, world: World, chance: Random) -> dict[str, list[float]]:
+    return {robot: sorted(chance.uniform(0, seconds) for _ in range(count)) for robot in world.robots}
+
+
+async def _each(work: Callable[[str], Coroutine[Any, Any, None]], robot: str, times: Sequence[float], world: World) -> None:
     """One after the other, each at its moment if the one before has ended."""
     moments = [asyncio.ensure_future(world.sleep(at)) for at in times]
     for moment in moments:
         await moment
-        await world.turn(robot)
+        await work(robot)
 
 
 Happens = Callable[[], Coroutine[Any, Any, Any]]
@@ -172,6 +191,7 @@ def _parts(one: Happening, world: World, chance: Random, cloned: set[str]) -> li
             "restore_backend": lambda: world.restore_backend(one.down_s),
             "kill_broker": lambda: world.kill_broker(one.down_s),
             "broker_forgets": lambda: world.broker_forgets(one.down_s),
+            "hijack_broker": lambda: world.hijack_broker(one.down_s),
         }
         return [(one.at_s, whole[one.what])]
     robots = list(world.robots)
@@ -188,6 +208,8 @@ def _of_robot(one: Happening, robot: str, world: World) -> Happens:
         return lambda: world.step_clock(robot, one.hours)
     if one.what == "prune_robot":
         return lambda: world.prune_robot(robot)
+    if one.what == "hijack_robot":
+        return lambda: world.hijack_robot(robot)
     return lambda: world.clone_robot(robot)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random  # noqa: TID251  the type alone; chance is handed in
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.clock import Clock, seeded
 from agent.contract.ack import Ack, Standing
@@ -18,7 +18,7 @@ from agent.dialog.books import Books
 from agent.errors import VoxmeterError
 from agent.metering import cards
 from agent.metering.cards import Cards
-from agent.ports import Acked, Link, OpenCall
+from agent.ports import Acked, Link, OpenCall, Poster
 from agent.shipped import shipped
 from agent.sim.world.counted import Counted
 from agent.sim.world.evidence import Heard
@@ -30,6 +30,9 @@ from agent.store.ledger.writer import Writer
 from agent.store.waiting import waiting
 from agent.sync.worker import Worker
 from agent.values import STAGES, Outcome, Stage, StageResult, StageTimes, StageUsage
+
+if TYPE_CHECKING:
+    from agent.sim.world.steered import Steered
 
 ROOMY = Limits(free_bytes_min=0)
 """The disk of the machine that simulates is not the robot's."""
@@ -107,8 +110,9 @@ class Robot:
         trusted: Trusted,
         say: Say = lambda _: None,
         writer: type[Writer] = Writer,
+        steered: "Steered | None" = None,
     ) -> None:
-        """`writer`: what the ledger writes through, where its own thread won't do."""
+        """`writer`: what the ledger writes through, where its own thread won't do. `steered`: who has commands done."""
         self.name, self.state, self.identity = name, state, identity
         self.heard: list[Heard] = []
         """Every ack its ledger took."""
@@ -119,7 +123,7 @@ class Robot:
         """That are on the books to their end."""
         self._clock, self._chance = clock, seeded(seed)
         self._make_links, self._trusted, self._say = links, trusted, say
-        self._writer = writer
+        self._writer, self._steered = writer, steered
         self._in_flight = 0
         self._window = ("", 1)
         """The backend's time, and how many batches it wanted then."""
@@ -145,15 +149,18 @@ class Robot:
         self._books = Books(ledger, shipped_cards(), "UTC", dict.fromkeys(STAGES, "words@1"), self._clock)
         await self._books.recover()
         self._in_flight, self._window = 0, ("", 1)
-        self._links = [Counted(link, self._count) for link in self._make_links(self._late)]
+        links = self._make_links(self._late)
+        self._links = [Counted(link, self._count) for link in links]
         self._worker = Worker(ledger, self._links, self._trusted, self._clock, self._say, device=self.identity.device)
         self._ledger = ledger
-        self._begin(self._worker.run())
+        self.begin(self._worker.run())
+        if self._steered is not None:
+            self._steered.begin(self, next(link for link in links if isinstance(link, Poster)))
 
     async def stop(self) -> None:
         """In good order; a dark robot stays dark."""
         if self._ledger is not None:
-            ledger, self._ledger = self._ledger, None
+            ledger = self._taken()
             await self._end()
             for link in self._links:
                 await link.aclose()
@@ -163,7 +170,7 @@ class Robot:
         """What runs is gone at once; the folder is what a kill leaves of it."""
         if self._ledger is None:
             return
-        ledger, self._ledger = self._ledger, None
+        ledger = self._taken()
         left = copied(self.state, self.state.with_name(self.state.name + ".left"))
         await self._end()
         for link in self._links:
@@ -180,7 +187,7 @@ class Robot:
         """One turn, unless the robot is dark or becomes so; refused without a word where there is no room."""
         if self._ledger is None or not self._books.room():
             return
-        task = self._begin(self._turn())
+        task = self.begin(self._turn())
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task) if not task.done() else None
 
@@ -212,11 +219,19 @@ class Robot:
         except VoxmeterError as error:
             self._say(f"{self.name}: {error}")
 
-    def _begin(self, work: Any) -> "asyncio.Task[Any]":
+    def begin(self, work: Any) -> "asyncio.Task[Any]":
+        """Something that ends with this life of the robot."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = None
         task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
         return task
+
+    def _taken(self) -> Witnessed:
+        """The ledger, which from now on nobody has."""
+        ledger, self._ledger = self.ledger, None
+        if self._steered is not None:
+            self._steered.end()
+        return ledger
 
     async def _end(self) -> None:
         tasks = list(self._tasks)

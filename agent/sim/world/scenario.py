@@ -30,9 +30,11 @@ What = Literal[
     "restore_backend",
     "kill_broker",
     "broker_forgets",
+    "hijack_robot",
+    "hijack_broker",
 ]
 
-OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot", "prune_robot")
+OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot", "prune_robot", "hijack_robot")
 """Happen to a share of the robots, each of them drawn."""
 
 
@@ -81,6 +83,8 @@ class Phase(Told):
     seconds: Annotated[float, Field(gt=0, le=SECONDS_MAX)]
     turns: Annotated[int, Field(ge=0, le=1_000)] = 0
     """Of each robot, at moments drawn from the phase."""
+    orders: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Commands to each robot, likewise."""
     link: Literal["good", "none"] | Weather = "good"
     leap_hours: Annotated[float, Field(ge=0, le=10_000)] = 0
     """Passes on the robots' clocks before the phase begins."""
@@ -106,9 +110,16 @@ class Scenario(Told):
     about: str
     checks: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names in `checks.CHECKS`."""
+    untrusted_clocks: Share = 0
+    """Of the robots, how many have a clock that nobody can trust."""
     drain_s_max: Seconds = 60
     """After the last phase, with a good link: how long until nothing is left to send."""
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
+
+    @property
+    def orders(self) -> bool:
+        """Whether an operator steers the robots."""
+        return any(phase.orders for phase in self.phase)
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""The eight scenarios in the simulated world, with fresh seeds; and that a seed repeats all of it."""
+"""The scenarios in the simulated world, with fresh seeds; and that a seed repeats all of it."""
 
 from pathlib import Path
 

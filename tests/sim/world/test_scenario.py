@@ -1,4 +1,4 @@
-"""Scenario files: the eight that come with the agent, and what is wrong with others."""
+"""Scenario files: those that come with the agent, and what is wrong with others."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from agent.errors import BadInput
 from agent.sim.world import scenario
 from agent.sim.world.checks import CHECKS, check_names
 
-EIGHT = {
+SHIPPED = {
+    "command-storm",
+    "hijack",
     "quiet-day",
     "bad-link",
     "week-offline",
@@ -28,11 +30,11 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_eight_are_there() -> None:
-    assert set(scenario.names()) == EIGHT
+def test_all_are_there() -> None:
+    assert set(scenario.names()) == SHIPPED
 
 
-@pytest.mark.parametrize("name", sorted(EIGHT))
+@pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_each_names_itself_and_checks_that_exist(name: str) -> None:
     story = scenario.load(name)
     assert story.name == name
@@ -42,7 +44,7 @@ def test_each_names_itself_and_checks_that_exist(name: str) -> None:
 
 
 def test_only_a_clone_plants_forks() -> None:
-    planting = {name for name in EIGHT for phase in scenario.load(name).phase for one in phase.happens if one.what == "clone_robot"}
+    planting = {name for name in SHIPPED for phase in scenario.load(name).phase for one in phase.happens if one.what == "clone_robot"}
     assert planting == {"cloned-card"}
 
 

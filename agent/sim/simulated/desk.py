@@ -1,0 +1,62 @@
+"""The operator's desk in the simulated world: stands beside the broker, and is sometimes looking away when an answer comes."""
+
+import asyncio
+
+from agent.clock import Clock, seeded
+from agent.contract import wire
+from agent.sim.simulated.broker import Broker, Message
+from agent.sim.world.attacker import Seen
+from agent.sim.world.operator import Operator
+
+LOOK_S = 0.25
+"""Between two looks at what is due."""
+
+MISSED_SHARE = 0.03
+"""Of what is told to the desk is missed: it must ask again, and is told again."""
+
+
+class Desk:
+    """An operator, and the way to the broker."""
+
+    def __init__(self, tenant: str, clock: Clock, seed: int, broker: Broker) -> None:
+        self.operator = Operator(tenant, clock, seed)
+        self._tenant, self._broker, self._chance = tenant, broker, seeded(seed + 1)
+        self._publishing: asyncio.Task[None] | None = None
+        self._went_by: dict[str, bytes] = {}
+        """Commands as they were published last, by id."""
+
+    def start(self) -> None:
+        self._broker.listener = self._heard
+        self._publishing = asyncio.get_running_loop().create_task(self._publish())
+
+    def order(self, device: str) -> None:
+        self.operator.order(device)
+
+    def seen(self, device: str) -> list[Seen]:
+        """What somebody who reads along has of the commands that this robot has answered."""
+        answered = [one.command.cmd_id for one in self.operator.orders.values() if one.device == device and one.answered]
+        return [Seen(cmd_id, self._went_by[cmd_id]) for cmd_id in answered if cmd_id in self._went_by]
+
+    async def aclose(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await asyncio.gather(self._publishing, return_exceptions=True)
+
+    async def _publish(self) -> None:
+        while True:
+            for one in self.operator.due():
+                content = self._went_by[one.command.cmd_id] = self.operator.published(one)
+                what = f"{wire.REQUEST}/{one.command.cmd_id}"
+                self._broker.answer(Message(what, self._tenant, one.device, content, {}, b""))
+            await asyncio.tasks.sleep(LOOK_S)
+
+    def _heard(self, message: Message) -> None:
+        known = self.operator.orders.get(message.what.removeprefix(f"{wire.RESULT}/"))
+        if known is not None:
+            known.told += 1
+        if self._chance.random() < MISSED_SHARE:
+            return
+        if message.what == wire.BIRTH:
+            self.operator.born(message.content)
+        elif message.what.startswith(f"{wire.RESULT}/"):
+            self.operator.heard(message.content)

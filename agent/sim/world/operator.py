@@ -1,0 +1,139 @@
+"""An operator of the whole fleet: signs commands, publishes them until each is answered, and remembers all that came of them.
+
+ordered -> published, again and again -> answered for good
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.clock import Clock, seeded
+from agent.contract.fleet import command, presence
+from agent.contract.fleet.command import FINAL, Command, Result, State, audience_of
+from agent.contract.fleet.presence import Birth
+from agent.contract.signing import SEED_BYTES, SigningKey
+
+VALID_S = 24 * 3600
+"""A command may be run for so long after it was ordered, by the operator's clock."""
+
+AGAIN_S = 10.0
+"""Between two publications of what has not been answered: whatever lay between may have lost it."""
+
+OPS: tuple[tuple[str, int], ...] = (("say", 3), ("privacy.forget", 2), ("ping", 2), ("usage.flush", 1), ("mode.set", 1), ("log.level", 1))
+"""What is ordered, and how often."""
+
+NOT_TAKEN = ("stale", "replayed")
+"""Codes of answers that say: it came too late, for this connection or behind a later one."""
+
+ONCE = "say"
+"""The op that must never be done twice."""
+
+
+@dataclass(slots=True)
+class Ordered:
+    """A command, and what was heard of it."""
+
+    command: Command
+    device: str
+    next_at: float
+    """When it is published again, by the operator's monotonic clock."""
+    states: list[State] = field(default_factory=list)
+    """Final ones, as they came; more than one is the same told again."""
+    told: int = 0
+    """How often its robot told anything of it, whether the operator was looking or not."""
+    content: bytes = b""
+    """As it was published first, and is again: another text under the same id would be a forgery."""
+
+    @property
+    def answered(self) -> bool:
+        return bool(self.states)
+
+
+class Operator:
+    """One desk, one key."""
+
+    def __init__(self, tenant: str, clock: Clock, seed: int) -> None:
+        self._tenant, self._clock, self._chance = tenant, clock, seeded(seed)
+        self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
+        self._births: dict[str, Birth] = {}
+        self._seq = 0
+        self.orders: dict[str, Ordered] = {}
+        """By cmd_id, in the order they were given."""
+
+    @property
+    def trusted(self) -> Mapping[str, bytes]:
+        """What robots believe: key id -> raw public key."""
+        return {self._key.key_id: self._key.public}
+
+    def order(self, device: str) -> Ordered:
+        """A new command to that robot, drawn by chance; due at once."""
+        now = int(self._clock.utc().timestamp())
+        self._seq += 1
+        cmd_id = self._command_id()
+        names, weights = zip(*OPS, strict=True)
+        op = self._chance.choices(names, weights)[0]
+        told = {"cmd_id": cmd_id, "aud": audience_of(self._tenant, device), "seq": self._seq, "op": op, "args": arguments(op, cmd_id)}
+        one = Ordered(Command.model_validate(told | {"iat": now, "exp": now + VALID_S}), device, self._clock.monotonic())
+        self.orders[cmd_id] = one
+        return one
+
+    def long_ago(self, device: str, age_s: int) -> Ordered:
+        """A command that was given so long ago, for another connection, and never arrived: it is in nobody's list any more."""
+        one = self.order(device)
+        del self.orders[one.command.cmd_id]
+        given = max(one.command.iat - age_s, 0)
+        old = one.command.model_copy(update={"iat": given, "exp": given + VALID_S, "session_nonce": "of another connection"})
+        return Ordered(old, device, one.next_at, content=command.signed(old, self._key))
+
+    def due(self) -> Sequence[Ordered]:
+        """What is to be published now."""
+        now = self._clock.monotonic()
+        return [one for one in self.orders.values() if not one.answered and one.next_at <= now]
+
+    def published(self, one: Ordered) -> bytes:
+        """As it goes out now; made fresh for the robot's connection when it goes out first."""
+        one.next_at = self._clock.monotonic() + AGAIN_S
+        if not one.content:
+            birth = self._births.get(one.device)
+            one.content = command.signed(one.command.model_copy(update={"session_nonce": birth.nonce if birth else ""}), self._key)
+        return one.content
+
+    def born(self, content: bytes) -> None:
+        """A robot is back: what it has not answered is due."""
+        birth = presence.read_birth(content)
+        device = birth.device.partition("/")[2]
+        self._births[device] = birth
+        for one in self.orders.values():
+            if one.device == device and not one.answered:
+                one.next_at = self._clock.monotonic()
+
+    def heard(self, content: bytes) -> Result:
+        """A result, of an order or of what somebody else sent."""
+        result = command.read_result(content)
+        one = self.orders.get(result.cmd_id)
+        if one is not None and result.state in FINAL:
+            if not one.answered and result.code in NOT_TAKEN:
+                self.order(one.device)  # what never ran is ordered anew
+            one.states.append(result.state)
+        return result
+
+    @property
+    def waiting(self) -> Counter[str]:
+        """By device, orders without an answer."""
+        return Counter(one.device for one in self.orders.values() if not one.answered)
+
+    def _command_id(self) -> str:
+        value = f"{self._chance.getrandbits(128):032x}"
+        return f"{value[:8]}-{value[8:12]}-7{value[13:16]}-8{value[17:20]}-{value[20:]}"
+
+
+def arguments(op: str, cmd_id: str) -> dict[str, Any]:
+    """Of an order; where it can, it names its command."""
+    told: dict[str, dict[str, Any]] = {
+        "say": {"text": cmd_id},
+        "privacy.forget": {"session_id": cmd_id},
+        "mode.set": {"mode": "auto"},
+        "log.level": {"level": "info"},
+    }
+    return told.get(op, {})
