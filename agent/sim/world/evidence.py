@@ -32,7 +32,8 @@ class Attack(NamedTuple):
     device: str
     """Whom it was aimed at."""
     proof: str
-    """Who must have it on record: `audit CODE,…` the backend's log, one of these, `said WORDS` the robot, `answered` a result told once more."""
+    """Who must have it on record: `audit CODE,…` the backend's log, by one of these; `said WORDS` the robot; `answered` a result that was
+    told once more."""
     cmd_id: str = ""
     """Of the command that must not be done by it."""
 
