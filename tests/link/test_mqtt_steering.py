@@ -2,8 +2,6 @@
 
 import asyncio
 import dataclasses
-import socket
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +9,15 @@ from typing import Any
 import pytest
 
 from agent.contract import wire
-from agent.contract.fleet.presence import present, read_birth, read_presence
+from agent.contract.fleet.presence import read_presence
 from agent.fleet.presence import Facts, Taken
 from agent.fleet.presence import Presence as Telling
 from agent.link.mqtt import MqttLink
-from agent.link.mqtt.message import NO_SUBSCRIBERS, Filter, Incoming
-from agent.link.mqtt.steady import Mqtt
-from agent.ports import Acked, Delivered, Refused, Steering
+from agent.ports import Acked, Refused, Steering
 from agent.sim.real.broker import Broker
-from tests.link.mqtt_helpers import CLOCK, MARKS, Backend, as_backend, as_robot, confirming, live, play, until, within
+from tests.link.mqtt_helpers import CLOCK, MARKS, Backend, as_robot, live, play, until, within
+from tests.link.steered import ROBOT, Operator, Steered, cut
 
-ROBOT = "v1/demo/r1/"
 COMMAND = ROBOT + "cmd/req/c-1"
 
 
@@ -29,64 +25,6 @@ COMMAND = ROBOT + "cmd/req/c-1"
 def broker(tmp_path: Path) -> Any:
     with Broker(tmp_path / "broker") as running:
         yield running
-
-
-class Steered:
-    """A robot that keeps what it is sent; confirms it if it is told to."""
-
-    def __init__(self, broker: Broker, *, confirming: bool = True, will: Callable[[], tuple[str, bytes]] | None = None) -> None:
-        self.got: list[Delivered] = []
-        self.connects = 0
-        self.failed: list[str] = []
-        self._confirming = confirming
-        steering = Steering(self._delivered, will, self._connected, self.failed.append)
-        self.link = MqttLink(dataclasses.replace(as_robot(broker), steering=steering), CLOCK)
-
-    def _delivered(self, message: Delivered) -> None:
-        self.got.append(message)
-        if self._confirming:
-            message.confirm()
-            message.confirm()
-
-    def _connected(self) -> None:
-        assert self.link.up
-        self.connects += 1
-
-    @property
-    def told(self) -> list[tuple[str, bytes, bool]]:
-        return [(one.topic, one.content, one.retained) for one in self.got]
-
-
-class Operator:
-    """Watches one robot, and publishes to it."""
-
-    def __init__(self, broker: Broker, name: str = "operator") -> None:
-        self.heard: list[Incoming] = []
-        watched = [Filter(ROBOT + "state/+", retained=True), Filter(ROBOT + "cmd/sync"), Filter(ROBOT + "event/+")]
-        self.mqtt = Mqtt(as_backend(broker), name, CLOCK, watched, confirming(self.heard))
-
-    async def send(self, topic: str, content: bytes, *, retained: bool = False) -> None:
-        await within(self.mqtt.ready())
-        verdict = await self.mqtt.publish(topic, content, retained=retained)
-        assert verdict.taken or (retained and verdict.code == NO_SUBSCRIBERS)
-
-    def last(self, topic: str) -> bytes:
-        return next((one.content for one in reversed(self.heard) if one.topic == ROBOT + topic), b"")
-
-    @property
-    def sees(self) -> bool:
-        """That the robot is there."""
-        birth, presence = self.last(wire.BIRTH), self.last(wire.PRESENCE)
-        return present(read_birth(birth) if birth else None, read_presence(presence) if presence else None)
-
-    def sees_connection(self, boot: int, connect: int) -> bool:
-        return self.sees and read_birth(self.last(wire.BIRTH)).conn_id.order == (boot, connect)
-
-
-def cut(mqtt: Mqtt) -> None:
-    """The network goes, without a word to the broker."""
-    sock = live(mqtt)._client.socket()
-    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # type: ignore[arg-type]  # paho's own word for a socket
 
 
 def test_what_steers_comes_from_its_own_topics_and_acks_still_find_their_question(broker: Broker) -> None:
