@@ -75,6 +75,7 @@ def scenarios(
     seeds: Annotated[int, typer.Option("--seeds", min=0, help="Seeds at least, of every scenario.")] = 0,
     seconds: Seconds = 0,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Robots in each.")] = 8,
+    only: Annotated[list[str] | None, typer.Option("--only", help="This scenario; can be given again for others.", show_default=False)] = None,
     seed: Seed = None,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
@@ -87,7 +88,7 @@ def scenarios(
 
     clock = SystemClock()
     first = _seed(seed, clock.seed())
-    told = campaign.run_campaign(seeds, seconds, clock, first_seed=first, devices=devices)
+    told = campaign.run_campaign(seeds, seconds, clock, names=only or (), first_seed=first, devices=devices)
     out(as_json, told, lambda console: console.print_json(data=told))
     if failed := told["failed"]:
         one = failed[0]

@@ -19,6 +19,9 @@ DEVICES = 8
 
 FAILED_TOLD_MAX = 20
 
+SUMMED = ("records", "calls", "lost", "billed_twice", "commands", "commands_lost", "commands_twice")
+"""Figures of a run that are added up; a run without an operator has no commands."""
+
 MEMORY = Path("/dev/shm")  # noqa: S108  a RAM disk: what is lost with it is a trial
 
 
@@ -48,10 +51,11 @@ def run_campaign(
 ) -> dict[str, Any]:
     """All scenarios, or those named, for so many seeds each and for so many seconds; says each seed before it runs.
 
-    `{seed, runs, records, calls, lost, billed_twice, failed: [{scenario, seed, devices, checks}]}`; it follows from `first_seed`.
+    `{seed, runs, records, calls, lost, billed_twice, commands, commands_lost, commands_twice, failed: [{scenario, seed, devices, checks}]}`;
+    it follows from `first_seed`. Raises BadInput for a scenario that does not exist.
     """
     chance = seeded(seed := clock.seed() if first_seed is None else first_seed)
-    counts: dict[str, Any] = {"seed": seed, "runs": 0, "records": 0, "calls": 0, "lost": 0, "billed_twice": 0, "failed": []}
+    counts: dict[str, Any] = {"seed": seed, "runs": 0, **dict.fromkeys(SUMMED, 0), "failed": []}
     stories = [scenario.load(name) for name in names or scenario.names()]
     until, done = clock.monotonic() + seconds, 0
     while (done < seeds or clock.monotonic() < until) and len(counts["failed"]) < FAILED_TOLD_MAX:
@@ -71,7 +75,7 @@ def _count(counts: dict[str, Any], story: Scenario, devices: int, seed: int) -> 
     except Exception as error:  # noqa: BLE001  whatever it is, its seed must be told, and the others must go on
         counts["failed"].append(told | {"checks": [f"{type(error).__name__}: {error}"]})
         return
-    for name in ("records", "calls", "lost", "billed_twice"):
-        counts[name] += int(report.figures[name])
+    for name in SUMMED:
+        counts[name] += int(report.figures.get(name, 0))
     if not report.ok:
         counts["failed"].append(told | {"checks": [f"{check.name}: {check.says}" for check in report.checks if not check.ok]})
