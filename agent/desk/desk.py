@@ -39,6 +39,9 @@ INFLIGHT_MAX = wire.RECEIVE_MAX
 SAID_MAX = 50
 """Unreadable messages that are told; a fleet of strangers must not fill the screen."""
 
+OWN = "state"
+"""Where the desk hears itself, below its own name: there every robot, and every operator, may write."""
+
 ALWAYS = (wire.BIRTH, wire.PRESENCE, wire.SYNC, wire.RESULT + "/+")
 """What every desk hears."""
 
@@ -51,7 +54,7 @@ class Desk:
         self.roster = Roster()
         self._settings, self._clock, self._say = settings, clock, say
         own_id = f"{OPERATOR}-{clock.new_epoch()[:16]}"
-        self._own = wire.topic(OPERATOR, settings.link.device, own_id)
+        self._own = wire.topic(OPERATOR, settings.link.device, f"{OWN}/{own_id}")
         self._echoed = asyncio.Event()
         self._stirred = asyncio.Event()
         self._failed = asyncio.Event()
@@ -203,7 +206,7 @@ class Desk:
 def _no_room(name: str, verdict: Verdict) -> BadInput | NoLink:
     if verdict.code == LOST:
         return NoLink(f"the connection broke: {verdict.name}", "try again")
-    todo = f"its access list must let {name} read v1/# and write v1/+/+/{wire.REQUEST}/+ and v1/{name}/#"
+    todo = f"its access list must let {name} read what robots tell, write v1/+/+/{wire.REQUEST}/+, and read and write v1/{name}/{OWN}/#"
     return BadInput(f"the broker does not let {name} work: {verdict.name if verdict.code >= FAILURE else 'it may read nothing'}", todo)
 
 
