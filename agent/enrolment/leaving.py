@@ -37,7 +37,7 @@ async def decommission(profile: Profile, state: Path, clock: Clock, say: Say, *,
     if not await asyncio.to_thread(state.is_dir):
         raise BadInput(f"{state}: there is no robot here", "check --state-dir")
     mark, lost, told = state / LEAVING_FILE, 0, True
-    known = bool(trust.read(state).ack_keys)
+    known = _far(mark) != STRUCK_OFF and bool(trust.read(state).ack_keys)
     if known and _far(mark) == b"":
         await _drained(profile, state, clock, say, force=force)
     lock = locked(state)

@@ -14,7 +14,7 @@ from agent.contract import certificates
 from agent.enrolment.contact import Contacts
 from agent.enrolment.entering import fared
 from agent.errors import VoxmeterError
-from agent.fleet.certificate import Dates, Nothing, Promote, Renew, State, Test, Tried, Word, next_step, state_of
+from agent.fleet.certificate import TRUSTED, Dates, Nothing, Promote, Renew, State, Test, Tried, Word, next_step, state_of
 from agent.link.account import StruckOff, certify
 from agent.link.probe import word_of
 from agent.profile import Profile
@@ -117,6 +117,16 @@ class Renewing:
         except VoxmeterError:
             shown = None
         return {"state": self.state, "until": shown.not_after.isoformat(timespec="seconds") if shown else ""}
+
+    def days_left(self) -> float | None:
+        """Of the certificate in use; None where there is none, or the clock can't tell."""
+        try:
+            shown = self._pair.shown()
+        except VoxmeterError:
+            return None
+        if shown is None or self._clock.quality() not in TRUSTED:
+            return None
+        return (shown.not_after - self._clock.utc()).total_seconds() / (24 * 3600)
 
     def _stands(self, word: Word) -> State:
         shown, clock = self._pair.shown(), self._clock
