@@ -54,6 +54,11 @@ class Hosted(Generic[In, Out]):
         self._spoke_at = clock.monotonic()  # the child said something, or was told something
 
     @property
+    def problem(self) -> str:
+        """Why it does not work, as far as the last start tells; empty: it does, or is being started."""
+        return str(self._failure) if self._failure is not None else ""
+
+    @property
     def silent_s(self) -> float:
         """For how long the child has owed the call under way a word; 0 while it owes none."""
         owes = self._call is not None and self._call.owed and self._life is not None

@@ -6,14 +6,16 @@ say meanwhile is heard, waits, and is answered next.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 from agent import fitting
 from agent.app import App, stopped
 from agent.engines.host import start
+from agent.errors import EngineFailed
 from agent.live import Live, Say, conversing, in_hall
+from agent.values import Speech, Turn
 from agent.weights import catalog
 
 PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX = 0.5, 30.0
@@ -36,6 +38,10 @@ class Attending:
         self._free = asyncio.Event()
         self._free.set()
         self._rounds = 0
+        self._one_at_a_time = asyncio.Lock()
+        """Whoever wants the floor besides customers: a question over the socket, an announcement from afar."""
+        self.told: Callable[[Turn], None] = lambda _: None
+        """Takes each turn when it has ended."""
 
     async def run(self) -> None:
         """Until cancelled; what is under way then settles."""
@@ -56,7 +62,10 @@ class Attending:
 
     async def _converse(self) -> None:
         try:
-            async with in_hall(self._app, self._say) as hall, conversing(self._app, hall, self._say, free=self._free) as live:
+            async with (
+                in_hall(self._app, self._say) as hall,
+                conversing(self._app, hall, self._say, self._ended, free=self._free) as live,
+            ):
                 self._live, self._why = live, ""
                 forgetting = asyncio.create_task(self._forget(live))
                 try:
@@ -65,6 +74,10 @@ class Attending:
                     await stopped(forgetting)
         finally:
             self._live = None
+
+    def _ended(self, turn: Turn) -> None:
+        """Whoever wants to be told may come later than the conversation."""
+        self.told(turn)
 
     async def _forget(self, live: Live) -> None:
         """Nobody looks at turns that have ended."""
@@ -101,10 +114,42 @@ class Attending:
         known, models = catalog.read(), catalog.models_folder()
         ears = await start(fitting.settings_of(self._app.profile, "vad", known, models), self._app.clock)
         try:
+            async with self._floor():
+                yield replace(self._app, engines=self._app.engines | {"vad": ears})
+        finally:
+            await ears.aclose()
+
+    async def speak(self, text: str) -> dict[str, Any]:
+        """Says a text when nobody has the floor: `{said, session_id}`, when it has sounded. Raises EngineFailed where it can't."""
+        async with self._floor():
+            live = self._live
+            if live is None:
+                raise EngineFailed(f"the robot has no loudspeaker now: {self._why}", "see: voxmeter status")
+            live.listening.robot_speaks = True
+            session_id, spoken = self._app.clock.new_id(), False
+
+            def play(speech: Speech) -> None:
+                nonlocal spoken
+                spoken = True
+                live.hall.speaker.play(speech)
+
+            try:
+                await self._app.announcer.say(text, play, session_id)
+                await live.hall.speaker.quiet()
+            finally:
+                live.listening.robot_speaks = False
+            if not spoken:
+                raise EngineFailed("the voice said nothing", "see: voxmeter status")
+            return {"said": text, "session_id": session_id}
+
+    @contextlib.asynccontextmanager
+    async def _floor(self) -> AsyncIterator[None]:
+        """From when nobody has it."""
+        async with self._one_at_a_time:
             while self._live is not None and not self._live.idle:
                 await self._app.clock.sleep(POLL_SECONDS)
             self._free.clear()
-            yield replace(self._app, engines=self._app.engines | {"vad": ears})
-        finally:
-            self._free.set()
-            await ears.aclose()
+            try:
+                yield
+            finally:
+                self._free.set()

@@ -81,6 +81,10 @@ class MqttLink:
         verdict = await self._mqtt.publish(self._below + topic, body, retained=retained)
         return None if verdict.taken or verdict.code == NO_SUBSCRIBERS else _refused(verdict)
 
+    def reconnect(self, why: str) -> None:
+        """With what the files of certificate and key hold now."""
+        self._mqtt.reconnect(why)
+
     async def aclose(self) -> None:
         """Leaves in peace, so that no will is published: whoever has one says goodbye before."""
         await self._mqtt.aclose()

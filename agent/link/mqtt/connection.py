@@ -145,9 +145,9 @@ class Connection:
     def check(self) -> None:
         """Ends it if it is no connection any more although nobody said so."""
         if self.welcome and not self.welcome.thread.is_alive():
-            self._end("paho's thread is gone")
+            self.end("paho's thread is gone")
         if self._since and self._loop.time() - next(iter(self._since.values())) > STALLED_S:
-            self._end(f"no PUBACK for {STALLED_S} s")
+            self.end(f"no PUBACK for {STALLED_S} s")
 
     async def close(self, *, in_peace: bool = True) -> None:
         """Says goodbye if it still can; the broker keeps the session, and a will goes unread if it is `in_peace`.
@@ -163,7 +163,7 @@ class Connection:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)  # type: ignore[arg-type]  # TLS's own would first go on in the clear
         if self.welcome:
             await self._loop.run_in_executor(None, self.welcome.thread.join, CLOSE_S)
-        self._end("closed here")
+        self.end("closed here")
         for name in ("on_connect", "on_disconnect", "on_subscribe", "on_publish", "on_message"):
             setattr(self._client, name, None)  # else it and we hold each other, and its sockets wait for the garbage collector
 
@@ -221,7 +221,7 @@ class Connection:
         except ValueError as error:
             return Verdict(TOPIC_INVALID, str(error))
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(error_string(info.rc))
+            self.end(error_string(info.rc))
             return Verdict(LOST, error_string(info.rc))
         self._since[info.mid] = self._loop.time()
         return self._pending.setdefault(info.mid, self._loop.create_future())
@@ -234,7 +234,7 @@ class Connection:
         if message.qos:
             self._owed += 1
             if self._owed > OWED_MAX:
-                self._end(f"the broker sends more than {OWED_MAX} messages before the first is confirmed")
+                self.end(f"the broker sends more than {OWED_MAX} messages before the first is confirmed")
                 return
         if self._early is None:
             self._heard(message)
@@ -253,7 +253,7 @@ class Connection:
             if not answered.done():
                 answered.set_result(verdict)
 
-    def _end(self, why: str) -> None:
+    def end(self, why: str) -> None:
         if not self.ended.done():
             self.ended.set_result(why)
         for mid in list(self._pending):
@@ -274,7 +274,7 @@ class Connection:
     def _on_disconnect(self, _client: Client, _user: Any, flags: Any, reason: ReasonCode, _properties: Properties | None) -> None:
         from_broker = flags.is_disconnect_packet_from_server
         said = f"the broker ends it: {reason}" if from_broker else self._faults.last or "the other side closed the connection"
-        self._hop(self._end, said)
+        self._hop(self.end, said)
 
     def _on_subscribe(self, _client: Client, _user: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None) -> None:
         verdicts = [Verdict(reason.value, str(reason)) for reason in reasons]

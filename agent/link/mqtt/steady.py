@@ -99,6 +99,11 @@ class Mqtt:
             return Verdict(LOST, self.problem)
         return await self._connection.publish(topic, content, correlation, marks or {}, response, retained=retained, valid_s=valid_s)
 
+    def reconnect(self, why: str) -> None:
+        """Ends the connection there is, and begins the next as after any other end."""
+        if self._connection is not None:
+            self._connection.end(why)
+
     async def aclose(self) -> None:
         """Leaves in peace; the broker keeps the session, and no will is published."""
         keeper, self._keeper = self._keeper, None

@@ -1,0 +1,192 @@
+"""Composes who steers a robot from afar: what comes over its link, what is told there, and the settings that are laid over its profile.
+
+One for the life of a process; the robot it steers is opened and closed meanwhile. What belongs to one opening is in `helm`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from agent import fitting
+from agent import profile as profiles
+from agent.app import App, stopped
+from agent.clock import Settable
+from agent.contract import wire
+from agent.contract.fleet.command import audience_of
+from agent.contract.registration import jwks
+from agent.enrolment import keep_time
+from agent.errors import BadInput
+from agent.fleet.adopting import Adopting
+from agent.fleet.commands import COMMANDS
+from agent.fleet.presence import Facts, Presence, Taken, taken
+from agent.fleet.timekeeping import Timekeeping
+from agent.log import Log
+from agent.ports import Delivered, Poster, Steering
+from agent.ports.twin import Surroundings
+from agent.service.running import Running, Say, Settings
+from agent.steering.helm import Bridge, Helm
+from agent.steering.refusing import Refusing
+from agent.store import starts, trust
+from agent.store.remote import Remote
+from agent.store.state import Lock
+from agent.weights import catalog
+
+MQTT = "mqtt"
+"""Only a broker carries commands, twins and presence."""
+
+
+class FromAfar:
+    """Implements service.running.Steers."""
+
+    def __init__(self, profile: str, log: Log, folder: Path, clock: Settable, say: Say) -> None:
+        """Raises BadProfile for a profile that can't be read."""
+        self._profile, self._folder, self._clock, self._say, self._log = profile, folder, clock, say, log
+        held = profiles.load(profile)
+        self._device = audience_of(held.device.tenant, held.device.id)
+        self._remote: Remote | None = None
+        self._adopting: Adopting | None = None
+        self._presence: Presence | None = None
+        self._helm: Helm | None = None
+        self._link: Poster | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def beside(self) -> Settings:
+        """See the port. Raises LedgerBusy where another process has this robot: its twin is not ours to try."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        Lock(self._folder).release()
+        return await self._begun().begin()
+
+    async def failed(self, why: str) -> bool:
+        return await self._begun().fell(why)
+
+    def steering(self, app: App) -> Steering:
+        """See the port: the helm of this opening takes what comes from now on, and works once it is `steered`."""
+        presence, remote, adopting = self._present(), self._remote, self._adopting
+        assert remote is not None
+        assert adopting is not None
+        refusing = Refusing(app.ledger, self._clock, self._say)
+        self._helm = Helm(app, Bridge(self._folder, remote, adopting, presence, self._log), refusing)
+        self._times = Timekeeping(presence, lambda: trust.read(self._folder).ack_keys, self._clock)
+        return Steering(self._delivered, presence.will, presence.connected, lambda line: self._say(f"from afar: {line}"))
+
+    @contextlib.asynccontextmanager
+    async def steered(self, running: Running) -> AsyncIterator[None]:
+        """See the port."""
+        helm = self._helm
+        assert helm is not None
+        links = running.carrying.links if running.carrying is not None else []
+        link = next((one for one in links if one.name == MQTT and isinstance(one, Poster)), None)
+        self._link = link if isinstance(link, Poster) else None
+        works = [*helm.works(running, self._link), self._begun().run()]
+        works.append(keep_time(running.app.profile, self._folder, self._clock, self._say))
+        if self._link is not None:
+            works.append(self._present().run(self._link))
+        tasks = [asyncio.create_task(self._kept(work)) for work in works]
+        try:
+            yield
+        finally:
+            await self._goodbye(running)
+            for task in [*tasks, *self._under_way]:
+                await stopped(task)
+            self._helm = self._link = None
+
+    async def _kept(self, work: Coroutine[Any, Any, None]) -> None:
+        """One that fails unforeseen is said; the robot talks on without it until it is opened again."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  whatever it is: who steers must not end who talks
+            self._say(f"from afar: {type(error).__name__}: {' '.join(str(error).split())}")
+
+    async def _goodbye(self, running: Running) -> None:
+        """Not where it is only opened anew: it comes back before anybody would miss it."""
+        request = running.asking.asked
+        if self._link is None or (request is not None and request.kind == "reopen"):
+            return
+        await self._present().goodbye(self._link, "restarting" if request is not None and request.kind == "restart" else "stopped")
+
+    def _delivered(self, message: Delivered) -> None:
+        """From the link, in the event loop."""
+        helm, adopting = self._helm, self._adopting
+        if helm is None or adopting is None:
+            return  # it comes again with the next connection
+        if message.topic.startswith(f"{wire.REQUEST}/"):
+            helm.executor.take(message)
+        elif message.topic == wire.DESIRED:
+            self._begin(helm.adopt(message))
+        elif message.topic == wire.TIME:
+            self._timed(message, helm)
+        else:
+            message.confirm()
+
+    def _timed(self, message: Delivered, helm: Helm) -> None:
+        try:
+            self._clock.attest(self._times.moment(message))
+        except BadInput as error:
+            helm.refusing.note("bad-time", str(error))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._kept(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _begun(self) -> Adopting:
+        if self._adopting is None:
+            self._remote = Remote(self._folder, self._say)
+            self._adopting = Adopting(self._remote, self._surroundings(), self._clock, say=self._say, report=self._report)
+        return self._adopting
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            audience=self._device,
+            fits=self._fits,
+            trusted=lambda: trust.read(self._folder).ack_keys,
+            believe=self._believe,
+            reopen=lambda why: self._helm.reopen(why) if self._helm is not None else None,
+            connected=lambda: self._presence is not None and self._presence.since is not None,
+            ailing=lambda: self._helm.ailing() if self._helm is not None else "",
+            software=software(),
+        )
+
+    def _fits(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        held = profiles.load(self._profile, settings)
+        fitting.check_names(held, catalog.read())
+
+    def _believe(self, keys: Any) -> None:
+        held = trust.read(self._folder)
+        trust.write(self._folder, keys.ack_keys or jwks(held.ack_keys.values()), held.authority, keys.operator_keys)
+
+    def _report(self, topic: str, body: bytes, retained: bool) -> None:
+        """Presence tells it, now and with every connection."""
+        del topic, body, retained
+        if self._presence is not None:
+            self._presence.changed()
+
+    def _present(self) -> Presence:
+        if self._presence is None:
+            start = starts.counted(self._folder, self._clock)
+            facts = Facts(
+                device=self._device,
+                software=software(),
+                profile=Path(self._profile).stem,
+                ops=tuple(COMMANDS),
+                groups=lambda: self._helm.groups if self._helm is not None else (),
+                reported=lambda: self._begun().reported(),
+                taken=self._taken,
+            )
+            self._presence = Presence(facts, self._clock, boot=start, say=self._say)
+        return self._presence
+
+    async def _taken(self) -> Taken:
+        helm = self._helm
+        return await taken(helm.app.ledger, trust.read(self._folder).operator_keys) if helm is not None else Taken({}, ())
+
+
+def software() -> str:
+    """The version that runs."""
+    try:
+        return version("voxmeter")
+    except PackageNotFoundError:
+        return "unknown"
