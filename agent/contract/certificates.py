@@ -153,6 +153,14 @@ def read(chain: bytes) -> Shown:
         raise BadInput("this is no certificate with a name, in PEM", "give the text that begins with -----BEGIN") from error
 
 
+def usable(key: bytes) -> bool:
+    """Whether that is a private key of the kind used here, PEM."""
+    try:
+        return bool(_private(key))
+    except BadInput:
+        return False
+
+
 def belongs(chain: bytes, key: bytes) -> bool:
     """Whether the first certificate is for that private key. Raises BadInput for what is no key or no certificate."""
     read(chain)

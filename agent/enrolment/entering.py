@@ -12,7 +12,6 @@ from agent.clock import Settable
 from agent.contract import certificates
 from agent.contract.registration import Registered
 from agent.enrolment.timekeeping import first_time
-from agent.errors import BadInput
 from agent.link.probe import Told, tried
 from agent.profile import Profile
 from agent.store import trust
@@ -67,9 +66,6 @@ async def _put_to_use(profile: Profile, state: Path, pair: Pair, clock: Settable
 
 
 def _told(told: Registered, state: Path, pair: Pair) -> dict[str, Any]:
-    try:
-        shown = pair.shown()
-    except BadInput:
-        shown = None
+    shown = pair.shown()
     until = shown.not_after.isoformat(timespec="seconds") if shown else ""
     return told_of(told) | {"operators": sorted(trust.read(state).operator_keys), "certificate": until}

@@ -112,10 +112,7 @@ class Renewing:
 
     def status(self) -> dict[str, Any]:
         """`{state, until}` for people: `until` is empty where there is no certificate."""
-        try:
-            shown = self._pair.shown()
-        except VoxmeterError:
-            shown = None
+        shown = self._pair.shown()
         return {"state": self.state, "until": shown.not_after.isoformat(timespec="seconds") if shown else ""}
 
     def days_left(self) -> float | None:
@@ -129,6 +126,8 @@ class Renewing:
         return (shown.not_after - self._clock.utc()).total_seconds() / (24 * 3600)
 
     def _stands(self, word: Word) -> State:
+        if self._pair.damaged:
+            return "expired"  # as good as none, and another is to be had
         shown, clock = self._pair.shown(), self._clock
         dates = Dates(shown.not_before, shown.not_after) if shown else None
         return state_of(dates, clock.utc(), clock.quality(), self._contacts.longest_s, word)

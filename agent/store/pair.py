@@ -7,7 +7,8 @@
     tls.pem         in use
     tls.crt + .key  made elsewhere; in use while there is no tls.pem
 
-The steps are files, so a power cut anywhere leaves one of them, and no certificate ever stands beside another's key.
+The steps are files, so a power cut anywhere leaves one of them, and no certificate ever stands beside another's key. None of them
+is precious: one that is damaged counts as not there, and another certificate can be asked for.
 """
 
 from pathlib import Path
@@ -28,8 +29,6 @@ FILE_BYTES_MAX = 64 * 1024
 
 KEY_BEGINS = b"-----BEGIN PRIVATE KEY-----"
 
-REMEDY = "move it aside and enrol the robot again"
-
 Stage = Literal["nothing", "key", "candidate"]
 """How far the next certificate has come."""
 
@@ -42,9 +41,14 @@ class Pair:
 
     @property
     def stage(self) -> Stage:
-        if self.candidate.exists():
+        if _whole(self.candidate):
             return "candidate"
-        return "key" if (self._folder / KEY).exists() else "nothing"
+        return "key" if _key_in(_private(self._folder / KEY)) else "nothing"
+
+    @property
+    def damaged(self) -> bool:
+        """What was put to use is not what is there."""
+        return (self._folder / IN_USE).is_file() and not _whole(self._folder / IN_USE)
 
     @property
     def candidate(self) -> Path:
@@ -53,13 +57,13 @@ class Pair:
 
     def files(self) -> tuple[Path | None, Path | None]:
         """Certificate and key in use; without a key both stand in one file; (None, None) if there is nothing."""
-        if (self._folder / IN_USE).is_file():
+        if _whole(self._folder / IN_USE):
             return self._folder / IN_USE, None
         certificate, key = self._folder / TLS_CERTIFICATE, self._folder / TLS_KEY
         return (certificate, key) if certificate.is_file() and key.is_file() else (None, None)
 
     def shown(self) -> certificates.Shown | None:
-        """What the certificate in use says; None if there is none. Raises BadInput for one that can't be read."""
+        """What the certificate in use says; None if there is none, or one made elsewhere that can't be read."""
         certificate, _ = self.files()
         if certificate is None:
             return None
@@ -67,14 +71,14 @@ class Pair:
             content = certificate.read_bytes()[:FILE_BYTES_MAX]
         try:
             return certificates.read(content)
-        except BadInput as error:
-            raise BadInput(f"{certificate}: {error.message}", REMEDY) from error
+        except BadInput:
+            return None
 
     def key(self) -> bytes:
-        """The key that a certificate is to be asked for, PEM; durably made if there is none yet. Raises BadInput for a damaged file."""
-        for path in (self.candidate, self._folder / KEY):
-            if content := _private(path):
-                return _key_in(content, path)
+        """The key that a certificate is to be asked for, PEM; durably made if there is none yet. Raises BadInput where the disk refuses."""
+        held = _whole(self.candidate) or _key_in(_private(self._folder / KEY))
+        if held:
+            return held
         made = certificates.new_key()
         path = self._folder / KEY
         with plainly(path):
@@ -93,7 +97,7 @@ class Pair:
 
     def promote(self) -> None:
         """Puts the candidate to use. Without one nothing changes, so a repeat does no harm."""
-        if self.candidate.exists():
+        if _whole(self.candidate):
             self._forget_key()
             with plainly(self.candidate):
                 rename_durably(self.candidate, self._folder / IN_USE)
@@ -121,13 +125,27 @@ class Pair:
                 sync_folder(self._folder)
 
 
-def _private(path: Path) -> bytes | None:
-    with plainly(path):
-        return read_private(path, FILE_BYTES_MAX)
+def _private(path: Path) -> bytes:
+    """Nothing for a file that is not there, or that others can use: what they may have read is no secret any more."""
+    try:
+        with plainly(path):
+            return read_private(path, FILE_BYTES_MAX) or b""
+    except BadInput:
+        return b""
 
 
-def _key_in(content: bytes, path: Path) -> bytes:
+def _key_in(content: bytes) -> bytes:
+    """The private key, PEM; nothing where there is none."""
     begins = content.find(KEY_BEGINS)
-    if begins < 0:
-        raise BadInput(f"{path} is damaged: it does not hold a key", REMEDY)
-    return content[begins:]
+    key = content[begins:] if begins >= 0 else b""
+    return key if key and certificates.usable(key) else b""
+
+
+def _whole(path: Path) -> bytes:
+    """The key of a certificate with its own key in one file; nothing for anything else."""
+    content = _private(path)
+    key = _key_in(content)
+    try:
+        return key if key and certificates.belongs(content, key) else b""
+    except BadInput:
+        return b""

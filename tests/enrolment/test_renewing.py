@@ -190,6 +190,13 @@ def test_after_a_power_cut_anywhere_a_look_finishes_it(house: House) -> None:
     assert cuts > 6
 
 
+def test_a_pair_that_is_damaged_is_replaced(house: House) -> None:
+    robot = house.enrolled()
+    robot.pair.write_bytes(b"x")
+    house.play(renewing(robot).watch())
+    assert fresh(robot)
+
+
 def test_a_pair_made_elsewhere_gives_way_to_the_new_one(house: House, tmp_path: Path) -> None:
     robot = house.enrolled()
     made = house.issue(f"{TENANT}/{robot.name}", 5, ago=4)

@@ -121,3 +121,46 @@ def test_this_machine_may_be_spoken_to_in_the_clear(host: str) -> None:
 def test_no_other_may(host: str) -> None:
     with pytest.raises(BadProfile, match="only this machine"):
         check_plain(host)
+
+
+@pytest.mark.parametrize(
+    ("made_days_ago", "judged_days_ago", "said"),
+    [
+        (30, 28, ""),  # this machine's clock runs ahead
+        (30, 10, "has expired, by the signed time"),
+        (0, 20, "not yet valid, by the signed time"),
+        (0, 0, ""),
+    ],
+)
+def test_where_the_time_is_known_better_certificates_are_judged_by_it(
+    tmp_path: Path, made_days_ago: int, judged_days_ago: int, said: str
+) -> None:
+    made = certificates.issue(OURS, "server", NOW - datetime.timedelta(days=made_days_ago), 5, ("localhost",))
+    server = serving(tmp_path)
+    server.load_cert_chain(*written(tmp_path, made))
+    context = client_context(WORDS, judge=lambda: NOW - datetime.timedelta(days=judged_days_ago))
+    if said:
+        with pytest.raises(ssl.SSLCertVerificationError, match=said):
+            shaken(context, server)
+    else:
+        shaken(context, server)
+
+
+def test_the_time_is_asked_for_at_each_connection(tmp_path: Path) -> None:
+    past = certificates.issue(OURS, "server", NOW - datetime.timedelta(days=30), 5, ("localhost",))
+    server = serving(tmp_path)
+    server.load_cert_chain(*written(tmp_path, past))
+    known: list[datetime.datetime] = []
+    context = client_context(WORDS, judge=lambda: known[0] if known else None)
+    with pytest.raises(ssl.SSLCertVerificationError, match="has expired"):
+        shaken(context, server)
+    known.append(NOW - datetime.timedelta(days=28))
+    shaken(context, server)
+    known.clear()
+    with pytest.raises(ssl.SSLCertVerificationError, match="has expired"):
+        shaken(context, server)
+
+
+def test_a_stranger_is_believed_at_no_time(tmp_path: Path) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match="verify failed"):
+        shaken(client_context(WORDS, judge=lambda: NOW), serving(tmp_path, OTHERS))
