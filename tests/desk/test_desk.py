@@ -25,7 +25,7 @@ from agent.link.mqtt.message import Incoming
 from agent.link.mqtt.steady import Mqtt
 from agent.sim.real.broker import Broker
 from tests.desk.played import Played, desk_settings
-from tests.link.mqtt_helpers import as_robot, play, until
+from tests.link.mqtt_helpers import as_robot, live, play, until
 
 CLOCK = SystemClock()
 LONG_S = 30.0
@@ -188,6 +188,28 @@ def test_a_broker_that_dies_while_the_desk_waits(broker: Broker, key_file: Path,
             assert states(sending) == ["succeeded"]
         assert any("the broker is away" in line for line in said)
         assert len(robot.ran) == 1
+        await robot.aclose()
+
+    play(story())
+
+
+def test_a_desk_whose_own_connection_breaks_asks_again(broker: Broker, key_file: Path, trusted: dict[str, bytes]) -> None:
+    """The robot has noticed nothing, so it is the desk's to ask again; what was done meanwhile is not done twice."""
+
+    async def story() -> None:
+        robot = Played(broker, "r1", trusted)
+        robot.deaf = True
+        await robot.come()
+        settings = desk_settings(broker, key_file)
+        async with Desk(settings, CLOCK) as desk:
+            sending = make(desk, settings, wish(devices=("r1",)))
+            carrying = asyncio.ensure_future(desk.carry(sending, LONG_S))
+            await until(lambda: robot.came)
+            robot.deaf = False
+            live(desk._mqtt)._end("cut by the test")
+            await carrying
+            assert states(sending) == ["succeeded"]
+        assert (robot.connect, len(robot.came), len(robot.ran)) == (1, 2, 1)
         await robot.aclose()
 
     play(story())
