@@ -150,7 +150,7 @@ def test_a_frozen_child_stands_still_and_goes_on(tmp_path: Path) -> None:
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_a_leap_moves_all_times_alike_and_a_step_only_the_wall(leap_s: float, step_s: float) -> None:
-    clock, machine = LeapingClock(settings()), SystemClock()
+    clock, machine = LeapingClock(), SystemClock()
     monotonic, boot_ms, behind_s = clock.monotonic(), clock.boottime_ms(), (clock.utc() - machine.utc()).total_seconds()
     clock.leap(leap_s)
     clock.step(step_s)
@@ -160,9 +160,9 @@ def test_a_leap_moves_all_times_alike_and_a_step_only_the_wall(leap_s: float, st
 
 
 def test_a_robot_that_starts_again_has_a_new_boot_and_the_wall_clock_it_had() -> None:
-    first = LeapingClock(settings())
+    first = LeapingClock()
     first.leap(86_400)
-    second = LeapingClock(settings(leapt_s=86_400.0))
+    second = LeapingClock(leapt_s=86_400.0)
     assert second.boot_id() != first.boot_id()
     assert second.boottime_ms() < 60_000 < first.boottime_ms()
     assert (second.utc() - first.utc()).total_seconds() == pytest.approx(0, abs=1)

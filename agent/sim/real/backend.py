@@ -16,6 +16,7 @@ from agent.billing.ledger.totals import usage_totals
 from agent.billing.operate import handed_over
 from agent.clock import SystemClock
 from agent.contract import certificates
+from agent.contract.signing import encode
 from agent.errors import LedgerBusy, NoLink
 from agent.files import write_durably
 from agent.sim.real.broker import BACKEND, HOST, Broker, free_port
@@ -55,6 +56,8 @@ class Backend:
         server = certificates.issue(vouching, "billing", now, CERTIFICATE_DAYS, servers=(HOST, "localhost"))
         write_durably(folder / "server.crt", server.certificate)
         write_durably(folder / "server.key", server.key)
+        self.shown: tuple[Path, Path] | None = None
+        """What the broker is shown, certificate and key."""
         self._beside = self._introduced(broker) if broker else {}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Future[None] | None = None
@@ -101,6 +104,10 @@ class Backend:
         """A one-time token, through the operator's door. Raises a VoxmeterError if it can't be had."""
         told = await self._asked({"op": "token", "device": device, "tenant": tenant, "account": account, "hours": TOKEN_HOURS})
         return str(told["token"])
+
+    async def know_operator(self, name: str, public: bytes) -> None:
+        """Robots that register from now on obey that key."""
+        await self._asked({"op": "operator add", "name": name, "public": encode(public)})
 
     async def totals(self, tenant: str, device: str) -> list[dict[str, Any]]:
         """What is billed of a robot, by stage, as its books have it now; see `billing.ledger.totals.usage_totals`."""
@@ -175,7 +182,7 @@ class Backend:
 
     def _introduced(self, broker: Broker) -> dict[str, object]:
         """Options by which it knows the broker, and the broker it."""
-        certificate, key = broker.client(BACKEND)
+        certificate, key = self.shown = broker.client(BACKEND)
         write_durably(self._folder / "broker.pem", broker.authority)
         shown: dict[str, object] = {"--broker-ca": self._folder / "broker.pem", "--broker-certificate": certificate, "--broker-key": key}
         return {"--broker": f"{HOST}:{broker.port}"} | shown

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.clock import ClockQuality
 from agent.errors import NoLink
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.real.process import Child
@@ -63,6 +64,12 @@ class RobotProcess:
         self.starts = 0
         self.wavs: Sequence[str] = ()
         """What guests ask it, if it has real engines."""
+        self.steered = False
+        """An operator commands it."""
+        self.quality: ClockQuality = "ntp"
+        self.did: Counter[tuple[str, str]] = Counter()
+        """(what, its command's id) -> how often, over all lives."""
+        self.said: list[str] = []
         self.ways = ways
         self._seed, self._say = seed, say
         self._leapt_s, self._stepped_s = leapt_s, 0.0
@@ -99,6 +106,9 @@ class RobotProcess:
             account=told.account,
             token=told.token,
             seed=self._seed + self.starts,
+            starts=self.starts,
+            steered=self.steered,
+            quality=self.quality,
             ways=self.ways,
             leapt_s=self._leapt_s,
             stepped_s=self._stepped_s,
@@ -189,7 +199,11 @@ class RobotProcess:
     def _unasked(self, told: dict[str, Any]) -> None:
         if "heard" in told:
             self.heard.append(Heard(*told["heard"]))
+        elif "did" in told:
+            what, how = told["did"]
+            self.did[what, how] += 1
         elif "ready" in told:
             self._ready.set()
         else:
-            self._say(f"{self.name}: {told.get('say', '')}")
+            self.said.append(told.get("say", ""))
+            self._say(f"{self.name}: {self.said[-1]}")

@@ -152,7 +152,9 @@ async def run_real(
     check_names(story)
     place = Path(tempfile.mkdtemp(prefix="voxmeter-", dir=folder))
     hours = sum(phase.leap_hours for phase in story.phase)
-    world = RealWorld(devices, seed, place, clock, hours=hours, real=real, keep=keep)
+    world = RealWorld(
+        devices, seed, place, clock, hours=hours, real=real, keep=keep, orders=story.orders, untrusted_clocks=story.untrusted_clocks
+    )
     view = View(world, console, clock)
     try:
         async with view.shown():

@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agent.clock import Clock
+from agent.clock import Clock, seeded
 from agent.sim.real.backend import Backend
 from agent.sim.real.broker import Broker
+from agent.sim.real.desk import Desk
+from agent.sim.real.device.clock import LeapingClock
 from agent.sim.real.device.settings import Way
+from agent.sim.real.hijack import Hijack
 from agent.sim.real.proxy import Proxy
 from agent.sim.real.proxy import Weather as Line
 from agent.sim.real.robot import HOUR_S, Identity, RobotProcess
@@ -37,13 +40,29 @@ STARTING_MAX = 4
 class RealWorld:
     """Everything there is, in one folder."""
 
-    def __init__(self, devices: int, seed: int, folder: Path, clock: Clock, *, hours: float = 0, real: int = 0, keep: bool = False) -> None:
+    def __init__(
+        self,
+        devices: int,
+        seed: int,
+        folder: Path,
+        clock: Clock,
+        *,
+        hours: float = 0,
+        real: int = 0,
+        keep: bool = False,
+        orders: bool = False,
+        untrusted_clocks: float = 0,
+    ) -> None:
         """`folder`: a new one. `hours`: how far the robots' clocks will leap in all; they begin so far behind, to end at the present.
 
-        `real`: how many of the robots have real engines; they need weights.
+        `real`: how many of the robots have real engines; they need weights. `orders`: an operator steers the robots.
+        `untrusted_clocks`: the share of them whose clock nobody can trust.
         """
         self._folder, self._seed, self._clock, self._keep = folder, seed, clock, keep
-        self._real = real
+        self._real, self._orders, self._untrusted = real, orders, round(devices * untrusted_clocks)
+        self._operators_clock = LeapingClock(leapt_s=-hours * HOUR_S)
+        self._desk: Desk | None = None
+        self._hijack: Hijack | None = None
         self._leapt_s = -hours * HOUR_S
         self._names = [f"sim-{number:04d}" for number in range(1, devices + 1)]
         self._bodies: dict[str, RobotProcess] = {}
@@ -87,6 +106,8 @@ class RealWorld:
         await asyncio.to_thread(self.broker.start)
         self._backend = Backend(self._folder / "backend", self.broker)
         await self.backend.start()
+        if self._orders:
+            await self._steer()
         for number, port in enumerate((self._broker_port, self._backend_port)):
             proxy = Proxy(port, self._clock, self._seed * 2 + number)
             self._proxies.append(proxy)
@@ -94,6 +115,8 @@ class RealWorld:
         for name in self._names:
             token = await self.backend.token(TENANT, name, ACCOUNT)
             self._made(name, Identity(TENANT, name, ACCOUNT, token), self._ways(name))
+        for number, body in enumerate(self.bodies):
+            body.steered, body.quality = self._orders, "floor" if number < self._untrusted else "ntp"
         if self._real:
             wavs = await asyncio.to_thread(_questions, self._folder / "guests")
             for body in self.bodies[: self._real]:
@@ -119,10 +142,15 @@ class RealWorld:
 
     async def leap(self, hours: float) -> None:
         self._leapt_s += hours * HOUR_S
+        self._operators_clock.leap(hours * HOUR_S)
         await asyncio.gather(*(body.leap(hours * HOUR_S) for body in self.bodies))
 
     async def turn(self, robot: str) -> None:
         await self._bodies[robot].turn()
+
+    async def order(self, robot: str) -> None:
+        if self._desk is not None:
+            self._desk.operator.order(self._bodies[robot].identity.device)
 
     async def cut_power(self, robot: str, down_s: float) -> None:
         body = self._bodies[robot]
@@ -172,9 +200,19 @@ class RealWorld:
         await self.sleep(down_s)
         await asyncio.to_thread(self.broker.start)
 
+    async def hijack_robot(self, robot: str) -> None:
+        if self._hijack is not None and not self._bodies[robot].dark:
+            device = self._bodies[robot].identity.device
+            await self._hijack.robot(self._bodies[robot], next((name for name in self._names if name != device), device))
+
+    async def hijack_broker(self, down_s: float) -> None:
+        if self._hijack is not None:
+            await self._hijack.broker(self._names, down_s)
+
     async def backlog(self) -> Mapping[str, int]:
         seen = await asyncio.gather(*(body.look() for body in self.bodies))
-        return {body.name: one.backlog for body, one in zip(self.bodies, seen, strict=True)}
+        waiting = self._desk.operator.waiting if self._desk is not None else Counter[str]()
+        return {body.name: one.backlog + waiting[body.identity.device] for body, one in zip(self.bodies, seen, strict=True)}
 
     async def evidence(self) -> Evidence:
         left = await self.backlog()
@@ -194,11 +232,16 @@ class RealWorld:
             backlog=left,
             in_flight_max={body.name: body.seen.in_flight_max for body in self.bodies},
             over_window={body.name: body.seen.over_window for body in self.bodies},
+            orders=list(self._desk.operator.orders.values()) if self._desk is not None else (),
+            did=_did(self.bodies),
+            attacks=self._hijack.attacks if self._hijack is not None else (),
+            says={name: [line for body in self.bodies if body.identity.device == name for line in body.said] for name in self._names},
             figures=counts,
         )
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(body.cut() for body in self.bodies), return_exceptions=True)
+        beside = [one for one in (self._desk, self._hijack) if one is not None]
+        await asyncio.gather(*(one.aclose() for one in beside), *(body.cut() for body in self.bodies), return_exceptions=True)
         await asyncio.gather(*(proxy.aclose() for proxy in self._proxies), return_exceptions=True)
         if self._backend is not None:
             await self._backend.kill()
@@ -206,6 +249,15 @@ class RealWorld:
             await asyncio.to_thread(self._broker.kill)
         if not self._keep:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _steer(self) -> None:
+        """Robots that register from now on obey the operator; whoever attacks them has seen what he sends."""
+        self._desk = Desk(TENANT, self._operators_clock, self._clock, self._seed + 4, self.broker)
+        operator = self._desk.operator
+        await self._desk.start()
+        for public in operator.trusted.values():
+            await self.backend.know_operator("sim", public)
+        self._hijack = Hijack(self.broker, self.backend, operator, self._clock, seeded(self._seed + 6))
 
     async def _start(self, body: RobotProcess) -> None:
         async with self._starting:
@@ -238,6 +290,13 @@ class RealWorld:
         self.says += 1
         with contextlib.suppress(OSError), (self._folder / "says.log").open("a") as log:
             log.write(f"{self._clock.utc().isoformat(timespec='milliseconds')} {line}\n")
+
+
+def _did(bodies: Sequence[RobotProcess]) -> dict[str, Counter[tuple[str, str]]]:
+    did: dict[str, Counter[tuple[str, str]]] = {}
+    for body in bodies:
+        did.setdefault(body.identity.device, Counter()).update(body.did)
+    return did
 
 
 def _questions(folder: Path) -> list[str]:

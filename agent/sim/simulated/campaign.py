@@ -51,8 +51,8 @@ def run_campaign(
 ) -> dict[str, Any]:
     """All scenarios, or those named, for so many seeds each and for so many seconds; says each seed before it runs.
 
-    `{seed, runs, records, calls, lost, billed_twice, commands, commands_lost, commands_twice, failed: [{scenario, seed, devices, checks}]}`;
-    it follows from `first_seed`. Raises BadInput for a scenario that does not exist.
+    `{seed, runs, …, failed: [{scenario, seed, devices, checks}]}`, between them what is in SUMMED; it follows from `first_seed`.
+    Raises BadInput for a scenario that does not exist.
     """
     chance = seeded(seed := clock.seed() if first_seed is None else first_seed)
     counts: dict[str, Any] = {"seed": seed, "runs": 0, **dict.fromkeys(SUMMED, 0), "failed": []}

@@ -5,7 +5,6 @@ import asyncio
 from agent.clock import Clock, seeded
 from agent.contract import wire
 from agent.sim.simulated.broker import Broker, Message
-from agent.sim.world.attacker import Seen
 from agent.sim.world.operator import Operator
 
 LOOK_S = 0.25
@@ -22,8 +21,6 @@ class Desk:
         self.operator = Operator(tenant, clock, seed)
         self._tenant, self._broker, self._chance = tenant, broker, seeded(seed + 1)
         self._publishing: asyncio.Task[None] | None = None
-        self._went_by: dict[str, bytes] = {}
-        """Commands as they were published last, by id."""
 
     def start(self) -> None:
         self._broker.listener = self._heard
@@ -31,11 +28,6 @@ class Desk:
 
     def order(self, device: str) -> None:
         self.operator.order(device)
-
-    def seen(self, device: str) -> list[Seen]:
-        """What somebody who reads along has of the commands that this robot has answered."""
-        answered = [one.command.cmd_id for one in self.operator.orders.values() if one.device == device and one.answered]
-        return [Seen(cmd_id, self._went_by[cmd_id]) for cmd_id in answered if cmd_id in self._went_by]
 
     async def aclose(self) -> None:
         if self._publishing is not None:
@@ -45,18 +37,9 @@ class Desk:
     async def _publish(self) -> None:
         while True:
             for one in self.operator.due():
-                content = self._went_by[one.command.cmd_id] = self.operator.published(one)
                 what = f"{wire.REQUEST}/{one.command.cmd_id}"
-                self._broker.answer(Message(what, self._tenant, one.device, content, {}, b""))
+                self._broker.answer(Message(what, self._tenant, one.device, self.operator.published(one), {}, b""))
             await asyncio.tasks.sleep(LOOK_S)
 
     def _heard(self, message: Message) -> None:
-        known = self.operator.orders.get(message.what.removeprefix(f"{wire.RESULT}/"))
-        if known is not None:
-            known.told += 1
-        if self._chance.random() < MISSED_SHARE:
-            return
-        if message.what == wire.BIRTH:
-            self.operator.born(message.content)
-        elif message.what.startswith(f"{wire.RESULT}/"):
-            self.operator.heard(message.content)
+        self.operator.listen(message.what, message.content, looking=self._chance.random() >= MISSED_SHARE)

@@ -4,20 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 
-from agent.contract import batch
-from agent.contract.batch import Row
-from agent.contract.canonical import canonical, genesis, link
 from agent.contract.signing import SigningKey
 from agent.sim.simulated.backend import Backend, Down
 from agent.sim.simulated.broker import Broker, Message
 from agent.sim.simulated.desk import Desk
 from agent.sim.world import attacker
 from agent.sim.world.attacker import HELD_BACK_S, Loot, Seen
-from agent.sim.world.evidence import Attack
+from agent.sim.world.evidence import DROPPED, Attack
 from agent.sim.world.robot import Robot
-
-DROPPED = "an ack was dropped"
-"""What a robot says of an ack that is none."""
 
 TAMPERED_SHARE = 0.4
 """Of what passes a broker in the wrong hands is not what was sent."""
@@ -38,7 +32,7 @@ class Hijack:
         device, stolen, epoch = robot.identity.device, robot.ledger.keys.current, robot.ledger.epoch
         old = self._desk.operator.long_ago(device, HELD_BACK_S)
         held_back = Seen(old.command.cmd_id, old.content)
-        loot = Loot(stolen, self._desk.seen(device), self._desk.seen(other), held_back)
+        loot = Loot(stolen, self._seen(device), self._seen(other), held_back)
         for tried in attacker.against(f"{self._tenant}/{device}", loot, self._chance):
             self._broker.answer(Message(tried.topic, self._tenant, device, tried.content, {}, b"", tried.retained))
             self._note(tried.kind, device, f"audit {tried.code}" if tried.code else "answered", tried.cmd_id)
@@ -46,8 +40,8 @@ class Hijack:
         content, marks = attacker.forged_ack(device, epoch, 10_000, stolen)
         self._broker.answer(Message("ack", self._tenant, device, content, marks, b"nobody asked"))
         self._note("forged ack", device, f"said {DROPPED}")
-        await self._bills(device, stolen, epoch, device, "fork")
-        await self._bills(other, stolen, "e" * 32, other, "forbidden")
+        await self._bills(device, stolen, epoch, "fork")
+        await self._bills(other, stolen, "e" * 32, "forbidden")
 
     async def broker(self, seconds: float) -> None:
         """Alters, doubles and holds back what goes to robots, for so long."""
@@ -71,18 +65,16 @@ class Hijack:
         self._note("altered command", message.device, "audit bad-signature")
         return [_with(message, attacker.altered(message.content, self._chance))]
 
-    async def _bills(self, device: str, key: SigningKey, epoch: str, owner: str, code: str) -> None:
+    async def _bills(self, device: str, key: SigningKey, epoch: str, code: str) -> None:
         """A batch of that device by a stolen key: other records in the place of its own, or another robot's altogether."""
-        place = f"{1:020d}"
-        told = {"id": f"{epoch}:{place}", "sequence": place, "source": f"urn:voxmeter:{self._tenant}:{owner}:{epoch}"}
-        body = canonical(told | {"data": {"reason": "evil"}, "specversion": "1.0", "type": "voxmeter.epoch.v1", "subject": "hotel"})
-        row = Row(1, link(genesis(epoch), body), body)
-        made = batch.build(device=owner, epoch=epoch, h_before=genesis(epoch), rows=[row], odometer={}, anchors=[])
         try:
-            await self._backend.take(self._tenant, device, made.content, batch.sign(made, key))
+            await self._backend.take(self._tenant, device, *attacker.forged_batch(self._tenant, device, epoch, key))
         except Down:
             return
         self._note(f"batch by a stolen key, {code}", device, f"audit {code}")
+
+    def _seen(self, device: str) -> list[Seen]:
+        return attacker.seen(self._desk.operator.orders.values(), device)
 
     def _note(self, kind: str, device: str, proof: str, cmd_id: str = "") -> None:
         self.attacks.append(Attack(kind, device, proof, cmd_id))

@@ -3,20 +3,22 @@
 Everything is made of what he can have: the usage key of one robot, commands that went by, and his own wits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 from typing import NamedTuple
 
 import orjson
 
-from agent.contract import ack, wire
+from agent.contract import ack, batch, wire
 from agent.contract.ack import Ack
-from agent.contract.canonical import INTEGER_MAX
+from agent.contract.batch import Row
+from agent.contract.canonical import INTEGER_MAX, canonical, genesis, link
 from agent.contract.fleet import command, twin
 from agent.contract.fleet.command import COMMAND_BYTES_MAX, Command
 from agent.contract.fleet.twin import Desired
 from agent.contract.registration import signed_time
 from agent.contract.signing import SigningKey
+from agent.sim.world.operator import Ordered
 
 MEGABYTE = 1_000_000
 
@@ -56,8 +58,13 @@ class Seen(NamedTuple):
     content: bytes
 
 
-def against(robot: str, loot: Loot, chance: Random) -> list[Tried]:
-    """All that can be sent to a robot, `{tenant}/{device}`."""
+def seen(orders: Iterable[Ordered], device: str) -> list[Seen]:
+    """What somebody who reads along has of the commands that this robot has answered."""
+    return [Seen(one.command.cmd_id, one.content) for one in orders if one.device == device and one.answered and one.content]
+
+
+def against(robot: str, loot: Loot, chance: Random, *, big_bytes: int = MEGABYTE) -> list[Tried]:
+    """All that can be sent to a robot, `{tenant}/{device}`; `big_bytes`: of the largest message that the broker carries."""
     stolen, held_back = loot.stolen, loot.held_back
     own_id = f"{chance.getrandbits(32):08x}-0000-7000-8000-{chance.getrandbits(48):012x}"
     told = {"cmd_id": own_id, "aud": robot, "seq": INTEGER_MAX, "iat": 0, "exp": INTEGER_MAX}
@@ -65,7 +72,7 @@ def against(robot: str, loot: Loot, chance: Random) -> list[Tried]:
     tries = [
         Tried("forged command", _request(own_id), forged, "bad-signature", cmd_id=own_id),
         Tried("garbage", _request(own_id), chance.randbytes(300), "bad-signature"),
-        Tried("megabyte", _request(own_id), forged + b"A" * max(MEGABYTE, COMMAND_BYTES_MAX), "too-big", cmd_id=own_id),
+        Tried("too long a command", _request(own_id), forged + b"A" * max(big_bytes, COMMAND_BYTES_MAX), "too-big", cmd_id=own_id),
         Tried("held-back command", _request(held_back.cmd_id), held_back.content, "expired,stale,replayed", cmd_id=held_back.cmd_id),
         Tried("forged twin", wire.DESIRED, _twin(robot, stolen), "bad-twin", retained=True),
         Tried("forged time", wire.TIME, _time(stolen), "bad-time"),
@@ -93,6 +100,16 @@ def forged_ack(device: str, epoch: str, last: int, stolen: SigningKey) -> tuple[
     told = {"device": device, "epoch": epoch, "cum_ack": last, "head_hash": "0" * 64, "ranges": [], "rejects": [], "durable_through": last}
     told |= {"backend_id": "evil", "window_batches": 8, "not_before_ms": 0, "server_time": "2026-11-27T00:00:00.000Z"}
     return ack.write(Ack.model_validate(told), stolen)
+
+
+def forged_batch(tenant: str, device: str, epoch: str, key: SigningKey) -> tuple[bytes, dict[str, str]]:
+    """One record in the place of that robot's first one, by a key that may not be its own."""
+    place = f"{1:020d}"
+    told = {"id": f"{epoch}:{place}", "sequence": place, "source": f"urn:voxmeter:{tenant}:{device}:{epoch}"}
+    body = canonical(told | {"data": {"reason": "evil"}, "specversion": "1.0", "type": "voxmeter.epoch.v1", "subject": "hotel"})
+    row = Row(1, link(genesis(epoch), body), body)
+    made = batch.build(device=device, epoch=epoch, h_before=genesis(epoch), rows=[row], odometer={}, anchors=[])
+    return made.content, batch.sign(made, key)
 
 
 def _request(cmd_id: str) -> str:

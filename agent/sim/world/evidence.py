@@ -25,6 +25,13 @@ class Heard(NamedTuple):
         return cls(robot, ack.epoch, ack.cum_ack, ack.head_hash, ack.backend_id, mark, standing)
 
 
+DROPPED = "an ack was dropped"
+"""What a robot says of an ack that is none."""
+
+REFUSED = "Not authorized"
+"""A broker's word on what somebody may not say."""
+
+
 class Attack(NamedTuple):
     """One try of somebody who has got hold of keys or of the broker."""
 
@@ -33,7 +40,7 @@ class Attack(NamedTuple):
     """Whom it was aimed at."""
     proof: str
     """Who must have it on record: `audit CODE,…` the backend's log, by one of these; `said WORDS` the robot; `answered` a result that was
-    told once more."""
+    told once more; `broker WORD` what the broker said to it, which must be REFUSED."""
     cmd_id: str = ""
     """Of the command that must not be done by it."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.clock import Clock, seeded
+from agent.contract import wire
 from agent.contract.fleet import command, presence
 from agent.contract.fleet.command import FINAL, Command, Result, State, audience_of
 from agent.contract.fleet.presence import Birth
@@ -54,7 +55,7 @@ class Operator:
     """One desk, one key."""
 
     def __init__(self, tenant: str, clock: Clock, seed: int) -> None:
-        self._tenant, self._clock, self._chance = tenant, clock, seeded(seed)
+        self.tenant, self._clock, self._chance = tenant, clock, seeded(seed)
         self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
         self._births: dict[str, Birth] = {}
         self._seq = 0
@@ -73,7 +74,7 @@ class Operator:
         cmd_id = self._command_id()
         names, weights = zip(*OPS, strict=True)
         op = self._chance.choices(names, weights)[0]
-        told = {"cmd_id": cmd_id, "aud": audience_of(self._tenant, device), "seq": self._seq, "op": op, "args": arguments(op, cmd_id)}
+        told = {"cmd_id": cmd_id, "aud": audience_of(self.tenant, device), "seq": self._seq, "op": op, "args": arguments(op, cmd_id)}
         one = Ordered(Command.model_validate(told | {"iat": now, "exp": now + VALID_S}), device, self._clock.monotonic())
         self.orders[cmd_id] = one
         return one
@@ -98,6 +99,16 @@ class Operator:
             birth = self._births.get(one.device)
             one.content = command.signed(one.command.model_copy(update={"session_nonce": birth.nonce if birth else ""}), self._key)
         return one.content
+
+    def listen(self, what: str, content: bytes, *, looking: bool = True) -> None:
+        """Takes a message of a robot; `what`: the topic below its own. Who is not looking misses it, though it was told."""
+        known = self.orders.get(what.removeprefix(f"{wire.RESULT}/"))
+        if known is not None:
+            known.told += 1
+        if looking and what == wire.BIRTH:
+            self.born(content)
+        elif looking and what.startswith(f"{wire.RESULT}/"):
+            self.heard(content)
 
     def born(self, content: bytes) -> None:
         """A robot is back: what it has not answered is due."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from agent.sim.world.evidence import Attack, Evidence
+from agent.sim.world.evidence import REFUSED, Attack, Evidence
 from agent.sim.world.operator import ONCE, Ordered
 
 TOLD_MAX = 3
@@ -38,6 +38,8 @@ def _harm(one: Attack, found: Evidence, audit: Collection[tuple[str, str]]) -> s
     where, _, what = one.proof.partition(" ")
     if where == "answered":
         noted = order is not None and order.told > 1
+    elif where == "broker":
+        return "" if what == REFUSED else f"the broker lets it through ({what})"
     elif where == "said":
         noted = any(what in line for line in found.says.get(one.device, ()))
     else:

@@ -56,13 +56,23 @@ class Whom(NamedTuple):
 class Steered:
     """What steers one body of a robot, from start to power cut and again."""
 
-    def __init__(self, whom: Whom, clock: Clock, chance_s: Callable[[], float], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        whom: Whom,
+        clock: Clock,
+        chance_s: Callable[[], float],
+        say: Callable[[str], None],
+        *,
+        starts: int = 0,
+        told: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        """`starts`: lives before this object's first; `told` hears of each doing that is counted, as it is done."""
         self.did: Counter[tuple[str, str]] = Counter()
         """(what, its command's id) -> how often, over all lives."""
         self.refused: Counter[str] = Counter()
         """By code, what it said it refused."""
         self._whom, self._clock, self._chance_s, self._say = whom, clock, chance_s, say
-        self._starts = 0
+        self._starts, self._told = starts, told
         self._executor: Executor | None = None
         self._presence: Presence | None = None
         self._refuse: Callable[[Refusal], None] = lambda _: None
@@ -99,6 +109,7 @@ class Steered:
     def _do(self, what: str, how: str) -> None:
         if what in DOES:
             self.did[what, how] += 1
+            self._told(what, how)
 
     def _delivered(self, message: Delivered) -> None:
         if self._executor is None:

@@ -70,6 +70,8 @@ def test_a_scenario_without_commands_has_not_shown_anything() -> None:
         (Attack("forged", "sim-0002", "audit bad-signature"), False),
         (Attack("ack", ROBOT, "said an ack was dropped"), True),
         (Attack("ack", ROBOT, "said something else"), False),
+        (Attack("own cmd/req", ROBOT, "broker Not authorized"), True),
+        (Attack("own cmd/req", ROBOT, "broker Success"), False),
         (Attack("replayed", ROBOT, "answered", ID.format(1)), True),
         (Attack("replayed", ROBOT, "answered", ID.format(2)), False),
         (Attack("done", ROBOT, "audit bad-signature", ID.format(3)), False),

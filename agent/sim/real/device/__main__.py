@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from agent.clock import seeded
 from agent.errors import NoLink, VoxmeterError
 from agent.link import TRANSPORTS
 from agent.link.account import register
@@ -27,6 +28,7 @@ from agent.sim.real.device.clock import HurriedLoop, LeapingClock
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.world.evidence import Heard
 from agent.sim.world.robot import Robot
+from agent.sim.world.steered import STEP_S_MAX, Steered, Whom
 from agent.store import trust
 from agent.store.keys import Keys
 from agent.store.ledger.chain import Identity
@@ -50,8 +52,9 @@ class Device:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._folder = Path(settings.folder)
-        self._clock = LeapingClock(settings)
-        self._stopped = False
+        self._clock = LeapingClock(leapt_s=settings.leapt_s, stepped_s=settings.stepped_s, hurry=settings.hurry, quality=settings.quality)
+        self._operators: Mapping[str, bytes] = {}
+        self._steered = self._steers() if settings.steered else None
         identity = Identity(settings.tenant, settings.device, settings.account)
         self.robot = _kind(settings)(
             settings.name,
@@ -62,6 +65,7 @@ class Device:
             links=self._links,
             trusted=lambda: self._trusted,
             say=lambda line: tell(say=line),
+            steered=self._steered,
         )
         self.robot.heard = _Telling()
         self._trusted: Mapping[str, bytes] = {}
@@ -81,7 +85,8 @@ class Device:
         """Registers it if it isn't yet, and starts it."""
         if not trust.read(self._state).ack_keys:
             await self._register()
-        self._trusted = trust.read(self._state).ack_keys
+        known = trust.read(self._state)
+        self._trusted, self._operators = known.ack_keys, known.operator_keys
         await self.robot.start()
         tell(ready=True)
 
@@ -132,7 +137,20 @@ class Device:
                     raise
                 await self._clock.sleep(1)
         trust.keep_api_key(self._state, registered.api_key)
-        trust.write(self._state, registered.keys, over.authority)
+        trust.write(self._state, registered.keys, over.authority, registered.operator_keys)
+
+    def _steers(self) -> Steered:
+        """What it does is told at once, before its result is: a power cut must not take it along."""
+        settings, chance = self._settings, seeded(self._settings.seed + 1)
+        whom = Whom(lambda: self._operators, lambda: self._trusted)
+        return Steered(
+            whom,
+            self._clock,
+            lambda: chance.uniform(0, STEP_S_MAX),
+            lambda line: tell(say=line),
+            starts=settings.starts,
+            told=lambda what, how: tell(did=[what, how]),
+        )
 
     def _links(self, heard: Callable[[Acked], None]) -> Sequence[Link]:
         return [self._link(way, heard) for way in self._settings.ways]
@@ -148,6 +166,7 @@ class Device:
             key=Path(way.key) if way.key else None,
             token=api_key(trust.api_key_file(self._state)),
             heard=heard,
+            steering=self._steered.steering if self._steered is not None and way.transport == "mqtt" else None,
         )
         link: Link = resolve_name(TRANSPORTS[way.transport])(settings, self._clock)
         return link

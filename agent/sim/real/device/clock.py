@@ -5,18 +5,18 @@ import datetime
 import selectors
 
 from agent.clock import ClockQuality, SystemClock
-from agent.sim.real.device.settings import Settings
 
 
 class LeapingClock(SystemClock):
     """The machine's, hurried; whole days may pass at once. Each process is a boot."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, *, leapt_s: float = 0, stepped_s: float = 0, hurry: float = 1, quality: ClockQuality = "ntp") -> None:
+        """Begins that far from the machine's time; `stepped_s` is of its wall clock alone."""
         super().__init__()
         self._boot_id = self.new_epoch()
         self._began = super().monotonic()
-        self._hurry = settings.hurry
-        self._before_s, self._leapt_s, self._stepped_s = settings.leapt_s, 0.0, settings.stepped_s
+        self._hurry, self._quality = hurry, quality
+        self._before_s, self._leapt_s, self._stepped_s = leapt_s, 0.0, stepped_s
 
     def leap(self, seconds: float) -> None:
         self._leapt_s += seconds
@@ -29,7 +29,7 @@ class LeapingClock(SystemClock):
         return super().utc() + datetime.timedelta(seconds=self._before_s + self._leapt_s + self._stepped_s)
 
     def quality(self) -> ClockQuality:
-        return "ntp"
+        return self._quality
 
     def monotonic(self) -> float:
         return (super().monotonic() - self._began) * self._hurry + self._leapt_s

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import orjson
 
+from agent.clock import ClockQuality
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -40,6 +42,12 @@ class Settings:
     stepped_s: float = 0
     hurry: float = 1
     """How many of its seconds pass in one of the machine's."""
+    starts: int = 0
+    """Lives of it before this one."""
+    steered: bool = False
+    """It takes commands of the operators whose keys came with its registration."""
+    quality: ClockQuality = "ntp"
+    """How far its clock is believed."""
     wavs: Sequence[str] = ()
     """What guests ask it, one after the other, paths; with any it has real engines, without it plays its turns."""
 
