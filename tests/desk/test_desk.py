@@ -206,7 +206,7 @@ def test_a_desk_whose_own_connection_breaks_asks_again(broker: Broker, key_file:
             carrying = asyncio.ensure_future(desk.carry(sending, LONG_S))
             await until(lambda: robot.came)
             robot.deaf = False
-            live(desk._mqtt)._end("cut by the test")
+            live(desk._mqtt).end("cut by the test")
             await carrying
             assert states(sending) == ["succeeded"]
         assert (robot.connect, len(robot.came), len(robot.ran)) == (1, 2, 1)
