@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,10 +10,21 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
-from agent.contract.registration import NewKey, Registered, Registration, holds_its_key, jwks, time_message
+from agent.contract.registration import (
+    CertificateRequest,
+    Decommissioning,
+    NewKey,
+    Registered,
+    Registration,
+    holds_its_key,
+    jwks,
+    leaves,
+    requests,
+    time_message,
+)
 from agent.contract.signing import SigningKey, check_key_record, encode
 from agent.errors import BadInput, BadProfile, NoLink
-from agent.link.account import add_key, register, server_time
+from agent.link.account import StruckOff, add_key, certify, leave, register, server_time
 from agent.ports import LinkSettings
 from tests.link.helpers import NOW, Asked, Authority, Play, PlayedServer, written
 
@@ -170,3 +182,50 @@ def test_a_time_that_is_none_is_one_line(authority: Authority, time: str) -> Non
 def test_without_tls_no_other_machine_is_registered_with(authority: Authority) -> None:
     with pytest.raises(BadProfile, match="without TLS"):
         asyncio.run(register(LinkSettings("t", "robot", "192.0.2.1", 80, plain=True), "one-time", KEY))
+
+
+def certifying(settings: LinkSettings) -> Awaitable[bytes]:
+    return certify(settings, "csr", KEY)
+
+
+def leaving(settings: LinkSettings) -> Awaitable[None]:
+    return leave(settings, KEY)
+
+
+def test_another_certificate_is_asked_for_by_both_keys_and_without_the_old_one(authority: Authority) -> None:
+    async def broken(settings: LinkSettings) -> bytes:
+        return await certify(replace(settings, certificate=Path("gone"), key=Path("gone")), "csr", KEY)
+
+    chain, asked = asking(authority, json(201, {"certificate": "pem"}), broken)
+    assert chain == b"pem"
+    assert asked.line == "POST /v1/devices/robot/certificates HTTP/1.1"
+    assert asked.headers["authorization"] == "Bearer vx_1_secret"
+    assert requests(CertificateRequest.model_validate(orjson.loads(asked.body)), "t", "robot", KEY.public)
+
+
+def test_leaving_is_signed_for_this_robot_alone(authority: Authority) -> None:
+    _, asked = asking(authority, json(200, {}), leaving)
+    assert asked.line == "POST /v1/devices/robot/decommission HTTP/1.1"
+    told = Decommissioning.model_validate(orjson.loads(asked.body))
+    assert leaves(told, "t", "robot", KEY.public)
+    assert not leaves(told, "t", "other", KEY.public)
+
+
+@pytest.mark.parametrize("ask", [certifying, leaving])
+@pytest.mark.parametrize(
+    ("status", "code", "error"), [(401, "revoked", StruckOff), (401, "unauthorized", BadInput), (404, "no-authority", BadInput)]
+)
+def test_who_was_struck_off_is_told_from_who_is_not_known(
+    authority: Authority, ask: Callable[[LinkSettings], Awaitable[object]], status: int, code: str, error: type[BadInput]
+) -> None:
+    with pytest.raises(BadInput) as raised:
+        asking(authority, json(status, {"code": code, "message": "no"}), ask)
+    assert type(raised.value) is error
+    assert (raised.value.code == "revoked") == (code == "revoked")
+
+
+@pytest.mark.parametrize("ask", [certifying, leaving])
+def test_a_backend_that_wants_patience_is_no_link(authority: Authority, ask: Callable[[LinkSettings], Awaitable[object]]) -> None:
+    for status in (429, 500, 503):
+        with pytest.raises(NoLink):
+            asking(authority, json(status, {"code": "slow", "message": "later"}), ask)
