@@ -16,6 +16,12 @@ from agent.errors import BadInput
 from agent.fleet.presence import Presence
 from agent.ports import Delivered
 
+class Untimely(BadInput):
+    """Signed by somebody who may, but for another connection, twice, or too late: a slow broker does that, nobody need be alarmed."""
+
+    code = "untimely"
+
+
 TIME_BYTES_MAX = 1024
 """Of a SignedTime: some 300."""
 
@@ -32,14 +38,15 @@ class Timekeeping:
         self._proven = ""
 
     def moment(self, message: Delivered) -> datetime.datetime:
-        """The backend's time, UTC, for `SystemClock.attest`; confirms the message. Raises BadInput for anything that proves nothing."""
+        """The backend's time, UTC, for `SystemClock.attest`; confirms the message. Raises BadInput for anything that proves nothing, Untimely
+        for what was true once."""
         message.confirm()
         presence = self._presence
+        moment = attested(message.content, presence.nonce, self._trusted())  # first of all: a forgery is one, however late it comes
         if message.retained or presence.since is None or self._clock.monotonic() - presence.since > LATE_SECONDS:
-            raise BadInput("the signed time comes too late to tell what time it is")
+            raise Untimely("the signed time comes too late to tell what time it is")
         if presence.nonce == self._proven:
-            raise BadInput("the signed time of this connection was told before")
-        moment = attested(message.content, presence.nonce, self._trusted())
+            raise Untimely("the signed time of this connection was told before")
         self._proven = presence.nonce
         return moment
 
@@ -49,10 +56,10 @@ def attested(content: bytes, nonce: str, trusted: Mapping[str, bytes]) -> dateti
     if len(content) > TIME_BYTES_MAX:
         raise BadInput(f"the signed time has {len(content)} bytes; the most is {TIME_BYTES_MAX}")
     told = parsed(content, SignedTime, "the signed time")
-    if not nonce or told.nonce != nonce:
-        raise BadInput("the signed time is meant for another connection")
-    if not verify(trusted.get(told.key, b""), time_message(nonce, told.time), decode(told.signature)):
+    if not verify(trusted.get(told.key, b""), time_message(told.nonce, told.time), decode(told.signature)):
         raise BadInput("the signed time is not signed by a backend this robot trusts")
+    if not nonce or told.nonce != nonce:
+        raise Untimely("the signed time is meant for another connection")
     with suppress(ValueError):
         moment = datetime.datetime.fromisoformat(told.time)
         if moment.utcoffset() == datetime.timedelta():

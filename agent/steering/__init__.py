@@ -22,7 +22,7 @@ from agent.errors import BadInput
 from agent.fleet.adopting import Adopting
 from agent.fleet.commands import COMMANDS
 from agent.fleet.presence import Facts, Presence, Taken, taken
-from agent.fleet.timekeeping import Timekeeping
+from agent.fleet.timekeeping import Timekeeping, Untimely
 from agent.log import Log
 from agent.ports import Delivered, Poster, Steering
 from agent.ports.twin import Surroundings
@@ -124,6 +124,9 @@ class FromAfar:
     def _timed(self, message: Delivered, helm: Helm) -> None:
         try:
             self._clock.attest(self._times.moment(message))
+            self._present().changed()  # commands need no nonce from now on
+        except Untimely:
+            return
         except BadInput as error:
             helm.refusing.note("bad-time", str(error))
 
