@@ -30,6 +30,7 @@ def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_jso
         if log.journal:
             log.say(line, level=level)
             return
+        log.lines.append(line)
         with contextlib.suppress(OSError, SystemExit):  # rich ends the process when nobody reads it; the robot goes on
             console.print(line)
 

@@ -16,6 +16,7 @@ from agent.errors import BadInput
 from agent.fleet.presence import Presence
 from agent.ports import Delivered
 
+
 class Untimely(BadInput):
     """Signed by somebody who may, but for another connection, twice, or too late: a slow broker does that, nobody need be alarmed."""
 
@@ -42,7 +43,7 @@ class Timekeeping:
         for what was true once."""
         message.confirm()
         presence = self._presence
-        moment = attested(message.content, presence.nonce, self._trusted())  # first of all: a forgery is one, however late it comes
+        moment = attested(message.content, presence.nonce, self._trusted())  # first: a forgery is one, however late
         if message.retained or presence.since is None or self._clock.monotonic() - presence.since > LATE_SECONDS:
             raise Untimely("the signed time comes too late to tell what time it is")
         if presence.nonce == self._proven:
