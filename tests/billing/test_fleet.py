@@ -131,6 +131,19 @@ def test_alarms_refusals_and_results_stand_on_the_audit_log_once(tmp_path: Path)
     with_world(tmp_path, story)
 
 
+def test_an_alarm_that_was_cleared_is_not_raised_by_what_comes_late(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.hear("event/alarm", raised(state="cleared", since="2026-11-27T10:00:02Z"))
+        await world.hear("event/alarm", raised(since="2026-11-27T10:00:01Z"))
+        assert await world.backend.rows(ALARM, "state") == [("cleared",)]
+        assert len(await world.lines()) == 2
+        world.backend.clock.advance(61)
+        await world.hear("event/alarm", raised(since="1970-01-01T00:00:00Z"))
+        assert await world.backend.rows(ALARM, "state") == [("raised",)]
+
+    with_world(tmp_path, story)
+
+
 @pytest.fixture
 def few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "LINES_BURST", LINES)

@@ -28,6 +28,9 @@ TOKEN_BYTES = 32
 HOURS_MAX = 24 * 90
 """A robot is unpacked within a quarter of a year; a token that lies about for longer is a risk."""
 
+OPERATOR = "operator"
+"""Begins the name on an operator's certificate, where a robot's has its tenant; see docs/broker.md."""
+
 WORD = TypeAdapter(Word)
 
 API_KEY = b"voxmeter-api-key-v1\0"
@@ -48,6 +51,8 @@ def checked(minting: Minting) -> Minting:
     for what, name in zip(("tenant", "account", "device"), minting, strict=True):
         if name or what != "device":
             _check_word(what, name)
+    if minting.tenant == OPERATOR:
+        raise BadInput(f"no tenant can be called {OPERATOR}: brokers know operators by it", "use another name")
     return minting
 
 

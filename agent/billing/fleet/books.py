@@ -26,6 +26,9 @@ EVENTS_DAYS: Final = 90
 WAITING_MAX: Final = 10_000
 """Alarms kept for a webhook that is dead, some 10 MB; the oldest go first."""
 
+OVERTAKEN: Final = datetime.timedelta(minutes=1)
+"""What is older but comes within this after the newer is late. After that the robot's clock was set back, and it is right."""
+
 CODES_MAX: Final = 32
 """Reasons of one robot that are counted apart; ours are fewer. What a broken one invents beyond counts as OTHER."""
 
@@ -79,7 +82,8 @@ def take(connection: Connection, robot: Robot, said: Said, taking: Taking) -> bo
     if isinstance(told, Alarm):
         put_alarm(connection, robot, told, taking)
     elif isinstance(told, Refusals):
-        tell(connection, robot, taking, Line("command.refused", told.code, {"message": told.message, "first": told.first, "last": told.last}, told.count))
+        more = {"message": told.message, "first": told.first, "last": told.last}
+        tell(connection, robot, taking, Line("command.refused", told.code, more, told.count))
     elif isinstance(told, Result):
         tell(connection, robot, taking, Line("command.result", told.state, {"cmd_id": told.cmd_id, "op": told.op, "why": told.code}))
     return True
@@ -106,7 +110,8 @@ def _keep(connection: Connection, robot: Robot, said: Said, now: str) -> bool:
 def put_alarm(connection: Connection, robot: Robot, told: Alarm, taking: Taking) -> None:
     """How it stands now; a line on the audit log, and a place in the queue of the webhook."""
     now = audit.stamp(taking.now)
-    if told.name in NAMES:  # a name that nobody here knows is an event; a robot that invents names must not fill the table
+    # A name that nobody here knows is an event: a robot that invents names must not fill the table.
+    if told.name in NAMES and not _overtaken(connection, robot, told, taking):
         row: dict[str, Any] = {"device_id": robot.id, "by": told.by, "name": told.name, "state": told.state, "since": told.since}
         row |= {"message": told.message, "facts": orjson.dumps(told.facts).decode(), "changed": now}
         sqlite.put(connection, ALARM, [row])
@@ -117,6 +122,13 @@ def put_alarm(connection: Connection, robot: Robot, told: Alarm, taking: Taking)
         last_out = connection.execute(select(WEBHOOK.c.n).order_by(WEBHOOK.c.n.desc()).limit(1).offset(WAITING_MAX)).scalar()
         if last_out is not None:
             connection.execute(delete(WEBHOOK).where(WEBHOOK.c.n <= last_out))
+
+
+def _overtaken(connection: Connection, robot: Robot, told: Alarm, taking: Taking) -> bool:
+    """Whether a later word of the same alarm is on the books: what shares a subscription may be taken in another order than sent."""
+    mine = (ALARM.c.device_id == robot.id, ALARM.c.by == told.by, ALARM.c.name == told.name)
+    recently = ALARM.c.changed > audit.stamp(taking.now - OVERTAKEN)
+    return connection.execute(select(ALARM.c.name).where(*mine, ALARM.c.since > told.since, recently)).first() is not None
 
 
 def tell(connection: Connection, robot: Robot, taking: Taking, line: Line) -> None:

@@ -56,7 +56,13 @@ PORT_TRIES_MAX = 5
 """Between finding a free port and the broker's taking it somebody else may."""
 
 ANSWERS = ("usage/ack", "usage/lease", "cmd/req/+", "twin/desired", "time/att")
-"""What the backend may write to a robot (contract, section 4)."""
+"""What the backend may write to a robot, and a robot may read (contract, section 4)."""
+
+TOLD = ("state/#", "twin/reported", "cmd/res/+", "cmd/sync", "event/+")
+"""What an operator may read of all robots; their books are not his business."""
+
+OF_ROBOTS = ("usage/batch", "usage/mark", *TOLD)
+"""What a robot may write, and the backend may read."""
 
 
 class Broker:
@@ -249,10 +255,26 @@ class Broker:
 
 
 def _acl(operators: Sequence[str]) -> str:
-    """A robot has its own subtree, and so has an operator; the backend reads all of them and answers; operators read and command."""
-    commands = "".join(f"user {name}\ntopic read v1/#\ntopic write v1/+/+/{wire.REQUEST}/+\n" for name in operators)
-    answers = "".join(f"topic write v1/+/+/{what}\n" for what in ANSWERS)
-    return f"user {BACKEND}\ntopic read v1/#\n{answers}{commands}\npattern readwrite v1/%u/#\n"
+    """As in docs/broker.md: who may read and write what below a robot's subtree; what is not named nobody may.
+
+    What a robot may write below its name an operator may below theirs: there a desk hears itself.
+    """
+    backend = [f"user {BACKEND}", *_topics("read", OF_ROBOTS, "v1/+/+"), *_topics("write", ANSWERS, "v1/+/+")]
+    people = [
+        line
+        for name in operators
+        for line in (
+            f"user {name}",
+            *_topics("read", TOLD, "v1/+/+"),
+            f"topic write v1/+/+/{wire.REQUEST}/+",
+        )
+    ]
+    own = [line.replace("topic", "pattern", 1) for line in (*_topics("write", OF_ROBOTS, "v1/%u"), *_topics("read", ANSWERS, "v1/%u"))]
+    return "\n".join([*backend, *people, *own, ""])
+
+
+def _topics(what: str, names: Sequence[str], below: str) -> list[str]:
+    return [f"topic {what} {below}/{name}" for name in names]
 
 
 def find_program() -> str:
