@@ -13,10 +13,10 @@ from pathlib import Path
 from agent.clock import Clock, seeded
 from agent.sim.real.backend import Backend
 from agent.sim.real.broker import Broker
-from agent.sim.real.desk import Desk
 from agent.sim.real.device.clock import LeapingClock
 from agent.sim.real.device.settings import Way
-from agent.sim.real.hijack import Hijack
+from agent.sim.real.fleet.desk import Desk
+from agent.sim.real.fleet.hijack import Hijack
 from agent.sim.real.proxy import Proxy
 from agent.sim.real.proxy import Weather as Line
 from agent.sim.real.robot import HOUR_S, Identity, RobotProcess

@@ -12,17 +12,17 @@ from agent.clock import seeded
 from agent.ports import Acked, Link
 from agent.sim.simulated.backend import Backend
 from agent.sim.simulated.broker import Broker
-from agent.sim.simulated.desk import Desk
-from agent.sim.simulated.hijack import Hijack
+from agent.sim.simulated.fleet.desk import Desk
+from agent.sim.simulated.fleet.hijack import Hijack
 from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
 from agent.sim.simulated.network import Network, Trace
 from agent.sim.world.evidence import Body, Evidence, Heard
+from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
 from agent.sim.world.play import backups, lose_newest
 from agent.sim.world.robot import Robot, Say, before_pruning, copied
 from agent.sim.world.scenario import Weather
-from agent.sim.world.steered import STEP_S_MAX, Steered, Whom
 from agent.store.ledger.chain import Identity
 
 TENANT, ACCOUNT = "demo", "hotel"

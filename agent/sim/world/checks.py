@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from agent.contract.canonical import genesis
 from agent.contract.wire import INFLIGHT_MAX
 from agent.errors import BadInput
-from agent.sim.world import orders
 from agent.sim.world.books import USAGE, Attempt, Billing, Data, Own, billing, money, own, summed, units
 from agent.sim.world.evidence import Evidence
+from agent.sim.world.fleet import orders
 from agent.sim.world.robot import shipped_cards
 from agent.sim.world.scenario import Scenario
 from agent.store.reading import LedgerReader

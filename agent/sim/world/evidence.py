@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.contract.ack import Ack, Standing
-from agent.sim.world.operator import Ordered
+from agent.sim.world.fleet.operator import Ordered
 
 
 class Heard(NamedTuple):

@@ -32,7 +32,7 @@ from agent.sync.worker import Worker
 from agent.values import STAGES, Outcome, Stage, StageResult, StageTimes, StageUsage
 
 if TYPE_CHECKING:
-    from agent.sim.world.steered import Steered
+    from agent.sim.world.fleet.steered import Steered
 
 ROOMY = Limits(free_bytes_min=0)
 """The disk of the machine that simulates is not the robot's."""

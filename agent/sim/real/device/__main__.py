@@ -27,8 +27,8 @@ from agent.ports import Acked, Link, LinkSettings
 from agent.sim.real.device.clock import HurriedLoop, LeapingClock
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.world.evidence import Heard
+from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
 from agent.sim.world.robot import Robot
-from agent.sim.world.steered import STEP_S_MAX, Steered, Whom
 from agent.store import trust
 from agent.store.keys import Keys
 from agent.store.ledger.chain import Identity

@@ -18,7 +18,7 @@ from agent.contract.fleet.command import COMMAND_BYTES_MAX, Command
 from agent.contract.fleet.twin import Desired
 from agent.contract.registration import signed_time
 from agent.contract.signing import SigningKey
-from agent.sim.world.operator import Ordered
+from agent.sim.world.fleet.operator import Ordered
 
 MEGABYTE = 1_000_000
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from agent.sim.world.evidence import REFUSED, Attack, Evidence
-from agent.sim.world.operator import ONCE, Ordered
+from agent.sim.world.fleet.operator import ONCE, Ordered
 
 TOLD_MAX = 3
 """Of what is wrong, so many are named."""

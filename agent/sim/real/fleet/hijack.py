@@ -23,10 +23,10 @@ from agent.ports import LinkSettings
 from agent.sim.real.backend import Backend
 from agent.sim.real.broker import HOST, Broker
 from agent.sim.real.robot import RobotProcess
-from agent.sim.world import attacker
-from agent.sim.world.attacker import HELD_BACK_S, Loot, Seen
 from agent.sim.world.evidence import DROPPED, Attack
-from agent.sim.world.operator import Operator
+from agent.sim.world.fleet import attacker
+from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen
+from agent.sim.world.fleet.operator import Operator
 from agent.store import trust
 from agent.store.keys import Keys
 

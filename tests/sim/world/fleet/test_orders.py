@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from agent.contract.fleet.command import Command, State
-from agent.sim.world import orders
 from agent.sim.world.evidence import Attack, Evidence
-from agent.sim.world.operator import Ordered
+from agent.sim.world.fleet import orders
+from agent.sim.world.fleet.operator import Ordered
 
 ID = "01930000-0000-7000-8000-00000000000{}"
 ROBOT = "sim-0001"

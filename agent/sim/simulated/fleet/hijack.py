@@ -7,10 +7,10 @@ from random import Random  # noqa: TID251  the type alone; chance is handed in
 from agent.contract.signing import SigningKey
 from agent.sim.simulated.backend import Backend, Down
 from agent.sim.simulated.broker import Broker, Message
-from agent.sim.simulated.desk import Desk
-from agent.sim.world import attacker
-from agent.sim.world.attacker import HELD_BACK_S, Loot, Seen
+from agent.sim.simulated.fleet.desk import Desk
 from agent.sim.world.evidence import DROPPED, Attack
+from agent.sim.world.fleet import attacker
+from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen
 from agent.sim.world.robot import Robot
 
 TAMPERED_SHARE = 0.4

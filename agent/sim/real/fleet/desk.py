@@ -15,7 +15,7 @@ from agent.link.mqtt.message import Filter, Incoming
 from agent.link.mqtt.steady import Mqtt
 from agent.ports import LinkSettings
 from agent.sim.real.broker import HOST, OPERATOR, Broker
-from agent.sim.world.operator import VALID_S, Operator, Ordered
+from agent.sim.world.fleet.operator import VALID_S, Operator, Ordered
 
 NAME = "sim"
 

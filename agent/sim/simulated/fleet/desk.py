@@ -5,7 +5,7 @@ import asyncio
 from agent.clock import Clock, seeded
 from agent.contract import wire
 from agent.sim.simulated.broker import Broker, Message
-from agent.sim.world.operator import Operator
+from agent.sim.world.fleet.operator import Operator
 
 LOOK_S = 0.25
 """Between two looks at what is due."""

@@ -1,0 +1,1 @@
+"""The operator, his commands, and whoever attacks them."""
