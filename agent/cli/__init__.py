@@ -15,6 +15,7 @@ from agent.cli import (
     doctor,
     faq,
     fleet,
+    install,
     models,
     privacy,
     run,
@@ -45,6 +46,10 @@ app.command("ask")(ask.ask)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("run")(run.serve)
+app.command("install")(install.install)
+app.command("upgrade")(install.upgrade)
+app.command("uninstall")(install.uninstall)
+app.command("bundle")(install.bundle)
 app.command("status")(status.status)
 app.command("talk")(talk.talk)
 app.add_typer(models.app, name="models")
