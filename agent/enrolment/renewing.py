@@ -4,19 +4,21 @@ What comes next is decided in `fleet.certificate`; each step it asks for is on t
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.clock import Settable, seeded
 from agent.contract import certificates
+from agent.contract.signing import SigningKey
 from agent.enrolment.contact import Contacts
 from agent.enrolment.entering import fared
 from agent.errors import VoxmeterError
 from agent.fleet.certificate import TRUSTED, Dates, Nothing, Promote, Renew, State, Test, Tried, Word, next_step, state_of
 from agent.link.account import StruckOff, certify
-from agent.link.probe import word_of
+from agent.link.probe import Told, word_of
+from agent.ports import LinkSettings
 from agent.profile import Profile
 from agent.store import trust
 from agent.store.keys import Keys
@@ -51,12 +53,24 @@ class Around:
     """Another certificate is in use: the broker should see it soon."""
 
 
+@dataclass(frozen=True, slots=True)
+class Roads:
+    """How others are asked: over real links, where no simulation has its own."""
+
+    certify: Callable[[LinkSettings, str, SigningKey], Awaitable[bytes]] = certify
+    """The backend, for a certificate; as `link.account.certify`."""
+    fared: Callable[[Profile, Path, Pair, Settable], Awaitable[Told]] = fared
+    """The broker, how it takes the candidate."""
+
+
 class Renewing:
     """One robot's; needs the state folder to be this process's."""
 
-    def __init__(self, profile: Profile, state: Path, clock: Settable, say: Say, around: Around | None = None) -> None:
+    def __init__(  # noqa: PLR0917  as the service tells it
+        self, profile: Profile, state: Path, clock: Settable, say: Say, around: Around | None = None, roads: Roads | None = None
+    ) -> None:
         self._profile, self._state, self._clock, self._say = profile, state, clock, say
-        self._around = around or Around()
+        self._around, self._roads = around or Around(), roads or Roads()
         self._pair, self._contacts = Pair(state), Contacts(state, clock)
         self._chance = seeded(clock.seed())
         self._due, self._heeded = 0.0, ""
@@ -126,6 +140,8 @@ class Renewing:
         return (shown.not_after - self._clock.utc()).total_seconds() / (24 * 3600)
 
     def _stands(self, word: Word) -> State:
+        if self._struck_off:
+            return "revoked"  # whatever the broker says of a certificate that has expired meanwhile
         if self._pair.damaged:
             return "expired"  # as good as none, and another is to be had
         shown, clock = self._pair.shown(), self._clock
@@ -144,7 +160,7 @@ class Renewing:
         csr = certificates.request(name, await asyncio.to_thread(self._pair.key)).decode()
         settings = settings_of(self._profile, endpoint, self._state, trust.read(self._state).authority, self._clock)
         try:
-            chain = await certify(settings, csr, Keys(self._state, self._clock).current)
+            chain = await self._roads.certify(settings, csr, Keys(self._state, self._clock).current)
         except StruckOff:
             self._struck_off = True
             return False
@@ -152,7 +168,7 @@ class Renewing:
         return True
 
     async def _tried(self) -> Tried:
-        told = await fared(self._profile, self._state, self._pair, self._clock)
+        told = await self._roads.fared(self._profile, self._state, self._pair, self._clock)
         return "spent" if told.word else told.result
 
     async def _promoted(self) -> None:

@@ -39,8 +39,10 @@ class Timekeeping:
         self._proven = ""
 
     def moment(self, message: Delivered) -> datetime.datetime:
-        """The backend's time, UTC, for `SystemClock.attest`; confirms the message. Raises BadInput for anything that proves nothing, Untimely
-        for what was true once."""
+        """The backend's time, UTC, for `SystemClock.attest`; confirms the message.
+
+        Raises BadInput for anything that proves nothing, Untimely for what was true once.
+        """
         message.confirm()
         presence = self._presence
         moment = attested(message.content, presence.nonce, self._trusted())  # first: a forgery is one, however late
