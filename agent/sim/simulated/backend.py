@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from agent.billing.access import Access
-from agent.billing.access.denied import TooMany, UnknownDevice
+from agent.billing.access.denied import Revoked, TooMany, UnknownDevice
+from agent.billing.access.registration import Minting
+from agent.billing.access.robots import issued
+from agent.billing.access.robots.authority import authority_of
 from agent.billing.fleet import Fleet
 from agent.billing.http.metrics import Attended, Metrics
 from agent.billing.ingest import Answered, Ingest
@@ -19,6 +22,7 @@ from agent.billing.ingest.window import Window
 from agent.billing.ledger import Store, devices
 from agent.clock import Clock, seeded
 from agent.contract import wire
+from agent.contract.registration import registering, requesting
 from agent.contract.signing import SEED_BYTES, SigningKey
 from agent.errors import BadInput
 from agent.sim.simulated.broker import Broker, Message
@@ -42,6 +46,9 @@ UNCONFIRMED_SHARE = 0.02
 
 CROWDED = Window(batches_max=6, easy=4, full=24)
 """A few robots are a crowd: windows shrink, and some are turned away."""
+
+
+TOKEN_HOURS = 24
 
 
 class Down(ConnectionError):
@@ -73,8 +80,11 @@ class SlowStore(Store):
 class Backend:
     """One folder, and whoever serves it now."""
 
-    def __init__(self, folder: Path, clock: Clock, seed: int, broker: Broker, trace: Trace) -> None:
+    def __init__(self, folder: Path, clock: Clock, seed: int, broker: Broker, trace: Trace, *, vouches: bool = False) -> None:
+        """With `vouches` it vouches for robots, who enrol and show their API keys; without it they are known as they are."""
         self.folder = folder
+        self._vouches = vouches
+        self._access: Access | None = None
         self._clock, self._broker, self._trace = clock, broker, trace
         self._chance = seeded(seed)
         self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
@@ -94,7 +104,8 @@ class Backend:
 
     async def start(self) -> None:
         self._store = SlowStore(self.folder, self._clock, self._chance)
-        access = Access(self._store, self._key, self._clock)
+        authority = await authority_of(self._store, self.folder, self._clock) if self._vouches else None
+        access = self._access = Access(self._store, self._key, self._clock, authority)
         self._ingest = Attended(Ingest(self._store, self._key, self._clock, CROWDED), access, Metrics(), self._clock)
         self._fleet = Fleet(self._store, self._key, self._clock)
         self._trace.note("backend", self._store.backend_id)
@@ -105,6 +116,49 @@ class Backend:
         now = self._clock.utc().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         assert self._store is not None
         await self._store.write(lambda connection: devices.register(connection, tenant, device, account, public, now))
+
+    async def enrol(self, tenant: str, device: str, account: str, key: SigningKey, csr: str) -> tuple[str, bytes]:
+        """By a one-time token: the robot's API key, and its first certificate, PEM."""
+        assert self._access is not None
+        token = await self._access.mint(Minting(tenant, account, device), TOKEN_HOURS)
+        told = await self._access.register(registering(token, tenant, device, key, csr))
+        assert told.certificate is not None
+        return told.api_key, told.certificate.encode()
+
+    async def certify(self, tenant: str, device: str, api_key: str, csr: str, key: SigningKey) -> bytes | None:
+        """Another certificate, PEM; None for a robot that was struck off. Raises Down, or what the backend refuses a request with."""
+        access = self._there()
+
+        async def work() -> bytes | None:
+            try:
+                caller = await access.who(api_key)
+            except Revoked:
+                return None
+            return (await access.robots.renew(caller, device, requesting(tenant, device, csr, key))).certificate.encode()
+
+        return await self._whole(work())
+
+    async def known(self, api_key: str) -> bool:
+        """Whether the robot that shows it is still one of ours. Raises Down."""
+        access = self._there()
+
+        async def work() -> bool:
+            try:
+                await access.who(api_key)
+            except Revoked:
+                return False
+            return True
+
+        return await self._whole(work())
+
+    async def revoke(self, tenant: str, device: str) -> frozenset[int]:
+        """Strikes a robot off; the serials that brokers are to refuse."""
+        store, access = self._store, self._there()
+        assert store is not None
+        await access.robots.revoke(tenant, device)
+        authority, now = access.robots.authority, self._clock.utc()
+        assert authority is not None
+        return frozenset(await store.read(lambda connection: issued.revoked(connection, authority.id, now)))
 
     async def take(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> Answered:
         """Raises Down without a backend, or if it is killed before it answers."""
@@ -146,16 +200,25 @@ class Backend:
     async def _served(self, ask: Callable[[Attended], Coroutine[Any, Any, Answered]]) -> Answered:
         if self._ingest is None:
             raise Down("connection refused")
-        task = self._begin(ask(self._ingest))
         self._asked += 1
         self.asked_at_once_max = max(self.asked_at_once_max, self._asked)
         try:
-            await asyncio.wait((task,))
+            return await self._whole(ask(self._ingest))
         finally:
             self._asked -= 1
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Raises Down if it is killed before that is done."""
+        task = self._begin(work)
+        await asyncio.wait((task,))
         if task.cancelled():
             raise Down("the connection was cut")
         return task.result()
+
+    def _there(self) -> Access:
+        if self._access is None or self._store is None:
+            raise Down("connection refused")
+        return self._access
 
     async def _consuming(self) -> None:
         """One consumer of the shared subscription: as many messages at once as it lets the broker give it."""
@@ -187,12 +250,9 @@ class Backend:
         """What is no batch: taken in and answered, or dropped where nobody can use it."""
         if self._fleet is None:
             raise Down("connection refused")
-        task = self._begin(self._fleet.hear(message.tenant, message.device, message.what, message.content, retained=message.retained))
-        await asyncio.wait((task,))
-        if task.cancelled():
-            raise Down("the connection was cut")
+        work = self._fleet.hear(message.tenant, message.device, message.what, message.content, retained=message.retained)
         with suppress(BadInput, TooMany, UnknownDevice):
-            for reply in task.result():
+            for reply in await self._whole(work):
                 self._broker.answer(Message(reply.what, message.tenant, message.device, reply.content, {}, b"", reply.retained))
 
     async def _answered(self, message: Message) -> Answered:

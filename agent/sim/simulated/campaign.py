@@ -32,7 +32,9 @@ def run_simulated(story: Scenario, devices: int, seed: int, say: Say = lambda _:
 
         async def main() -> Report:
             place = Path(scratch) / "world"
-            world = SimulatedWorld(devices, seed, place, orders=story.orders, untrusted_clocks=story.untrusted_clocks)
+            world = SimulatedWorld(
+                devices, seed, place, orders=story.orders, certificates=story.certificates, untrusted_clocks=story.untrusted_clocks
+            )
             report = await play(story, world, seed, say)
             return replace(report, digest=world.trace.hexdigest())
 

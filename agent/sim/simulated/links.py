@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
 from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.batch import batch_id_of
+from agent.contract.registration import REVOKED
 from agent.errors import BadInput
 from agent.link.retry import Backoff
 from agent.ports import Acked, Answer, Delivered, Refused, Retry, Steering
@@ -38,7 +38,12 @@ class SimulatedMqtt:
         heard: Callable[[Acked], None] = lambda _: None,
         *,
         steering: Steering | None = None,
+        refused: Callable[[], str] = str,
     ) -> None:
+        """`refused`: what the broker has against the certificate that is shown now; empty: nothing."""
+        self._refused = refused
+        self.problem = "not connected yet"
+        """Why it is away, or what broke the last connection."""
         self._network, self._broker, self._tenant, self._device = network, broker, robot.tenant, robot.device
         self._steering = steering
         self._heard = heard
@@ -131,10 +136,12 @@ class SimulatedMqtt:
 
     async def _connecting(self) -> None:
         while True:
-            with suppress(Broken):
+            try:
                 line = await self._network.dial()
                 try:
                     await line.carry("up")
+                    if problem := self._refused():
+                        raise Broken(problem)
                     self._broker.connect(self._device, line, self._deliver, self._will())
                     await line.carry("down")
                     self._line = line
@@ -148,7 +155,16 @@ class SimulatedMqtt:
                     self._line = None
                     self._ready.clear()
                     line.cut()
+                self.problem = "the connection was cut"
+            except Broken as error:
+                self.problem = str(error)
             await asyncio.tasks.sleep(self._backoff.next_ms() / 1000)
+
+    def reconnect(self, why: str) -> None:
+        """Ends the connection there is, and begins the next as after any other end."""
+        self.problem = why
+        if self._line is not None:
+            self._line.cut()
 
     def _will(self) -> Message | None:
         steering = self._steering
@@ -184,7 +200,9 @@ class SimulatedHttps:
     name = "https"
     up = True
 
-    def __init__(self, network: Network, backend: Backend, robot: Identity) -> None:
+    def __init__(self, network: Network, backend: Backend, robot: Identity, api_key: str = "") -> None:
+        """`api_key`: shown with each request, where the backend wants one."""
+        self._api_key = api_key
         self._network, self._backend, self._tenant, self._device = network, backend, robot.tenant, robot.device
         self._lost = False
         self.connections = 1
@@ -215,7 +233,8 @@ class SimulatedHttps:
             async with asyncio.timeout(wire.ACK_WAIT_MS / 1000):
                 line = await self._network.dial()
                 await line.carry("up")
-                answered = await ask()
+                known = not self._api_key or await self._backend.known(self._api_key)
+                answered = await ask() if known else None
                 await line.carry("down")
         except (Broken, Down) as error:
             return Retry(str(error))
@@ -224,6 +243,8 @@ class SimulatedHttps:
         finally:
             if line is not None:
                 line.cut()
+        if answered is None:
+            return Refused(REVOKED, "this credential has been revoked")
         refusal = answered.refusal
         if refusal is None:
             return Acked(answered.content, answered.marks)

@@ -13,6 +13,7 @@ from agent.ports import Acked, Link
 from agent.sim.simulated.backend import Backend
 from agent.sim.simulated.broker import Broker
 from agent.sim.simulated.fleet.desk import Desk
+from agent.sim.simulated.fleet.enrolled import Enrolled
 from agent.sim.simulated.fleet.hijack import Hijack
 from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
 from agent.sim.simulated.network import Network, Trace
@@ -46,18 +47,28 @@ class SimulatedWorld:
     """Implements `play.World`. Everything in it follows from its seed."""
 
     def __init__(
-        self, devices: int, seed: int, folder: Path, say: Say = lambda _: None, *, orders: bool = False, untrusted_clocks: float = 0
+        self,
+        devices: int,
+        seed: int,
+        folder: Path,
+        say: Say = lambda _: None,
+        *,
+        orders: bool = False,
+        certificates: bool = False,
+        untrusted_clocks: float = 0,
     ) -> None:
         """`folder`: a new one, on a RAM disk if there is one; whoever made it removes it. Made inside a `VirtualLoop`.
 
-        `orders`: an operator steers the robots; `untrusted_clocks`: the share of them whose clock nobody can trust.
+        `orders`: an operator steers the robots; `certificates`: theirs end.
+        `untrusted_clocks`: the share of them whose clock nobody can trust.
         """
         self._folder, self._seed, self._say = folder, seed, say
         self.trace = Trace()
         self._network = Network(seed + 1, self.trace)
         self._broker = Broker(self.trace)
         self._clocks = {BACKEND: RobotClock(seed + 2)}
-        self._backend = Backend(folder / "backend", self._clocks[BACKEND], seed + 3, self._broker, self.trace)
+        self._backend = Backend(folder / "backend", self._clocks[BACKEND], seed + 3, self._broker, self.trace, vouches=certificates)
+        self._enrolled = Enrolled(self._network, self._backend, self._clocks[BACKEND], seeded(seed + 7)) if certificates else None
         self._robots: dict[str, Robot] = {}
         self._steered: dict[str, Steered] = {}
         self._numbers = 0
@@ -77,10 +88,12 @@ class SimulatedWorld:
         await self._backend.start()
         if self._desk is not None:
             self._desk.start()
+        if self._enrolled is not None:
+            await self._enrolled.enrol(self._robots, self._clocks)
         for robot in self._robots.values():
             await robot.start()
-            key = robot.ledger.keys.current
-            await self._backend.register(TENANT, robot.identity.device, ACCOUNT, key.public)
+            if self._enrolled is None:
+                await self._backend.register(TENANT, robot.identity.device, ACCOUNT, robot.ledger.keys.current.public)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.tasks.sleep(max(seconds, 0))
@@ -88,6 +101,8 @@ class SimulatedWorld:
     async def weather(self, weather: Weather) -> None:
         self.trace.note("weather", weather)
         self._network.turn(weather)
+        if weather.up and self._enrolled is not None:
+            self._enrolled.link_back(self._robots.values())
 
     async def leap(self, hours: float) -> None:
         self.trace.note("leap", hours)
@@ -106,6 +121,8 @@ class SimulatedWorld:
             return
         self.trace.note("power cut", robot)
         await self._robots[robot].cut_power()
+        if self._enrolled is not None:
+            self._enrolled.power_cut(self._robots[robot])
         await asyncio.tasks.sleep(down_s)
         self._clocks[robot].reboot()
         await self._robots[robot].start()
@@ -159,13 +176,24 @@ class SimulatedWorld:
         if self._hijack is not None:
             await self._hijack.broker(down_s)
 
+    async def revoke_robot(self, robot: str) -> None:
+        if self._enrolled is not None:
+            await self._enrolled.revoke(self._robots[robot])
+
     async def backlog(self) -> Mapping[str, int]:
-        waiting = self._desk.operator.waiting if self._desk is not None else Counter[str]()
-        return {name: await robot.backlog() + waiting[robot.identity.device] for name, robot in self._robots.items()}
+        return {name: await self._waiting(robot) for name, robot in self._robots.items()}
+
+    async def _waiting(self, robot: Robot) -> int:
+        device, enrolled = robot.identity.device, self._enrolled
+        if enrolled is not None and device in enrolled.revoked:
+            return 0
+        unanswered = self._desk.operator.waiting[device] if self._desk is not None else 0
+        return await robot.backlog() + unanswered + (enrolled is not None and enrolled.unsettled(robot))
 
     async def evidence(self) -> Evidence:
         left = await self.backlog()
-        robots = self._robots.values()
+        robots, enrolled = self._robots.values(), self._enrolled
+        certificates = enrolled.evidence(robots) if enrolled is not None else {}
         for robot in robots:
             await robot.stop()
         await self._backend.aclose()
@@ -182,7 +210,8 @@ class SimulatedWorld:
             did=self._did(),
             attacks=self._hijack.attacks if self._hijack is not None else (),
             says=self._says,
-            figures=figures,
+            certificates=certificates,
+            figures=figures | ({"cut_in_renewal": enrolled.halfway} if enrolled is not None else {}),
         )
 
     async def aclose(self) -> None:
@@ -207,6 +236,10 @@ class SimulatedWorld:
         if steered is not None:
             self._steered[name] = steered
         identity = Identity(TENANT, device, ACCOUNT)
+
+        def say(line: str) -> None:
+            self._noted(device, line)
+
         robot = Robot(
             name,
             self._folder / name,
@@ -215,9 +248,10 @@ class SimulatedWorld:
             seed=seed,
             links=lambda heard: self._links(identity, clock, heard, steered),
             trusted=lambda: self._backend.trusted,
-            say=lambda line: self._noted(device, line),
+            say=say,
             writer=InlineWriter,
             steered=steered,
+            certified=self._enrolled.certified(identity, clock, say) if self._enrolled is not None else None,
         )
         self._robots[name] = robot
         return robot
@@ -234,8 +268,12 @@ class SimulatedWorld:
 
     def _links(self, identity: Identity, clock: RobotClock, heard: Callable[[Acked], None], steered: Steered | None) -> Sequence[Link]:
         steering = steered.steering if steered is not None else None
-        mqtt = SimulatedMqtt(self._network, self._broker, identity, clock, heard, steering=steering)
-        return [mqtt, SimulatedHttps(self._network, self._backend, identity)]
+        refused: Callable[[], str] = str
+        api_key = ""
+        if self._enrolled is not None:
+            refused, api_key = self._enrolled.refused(lambda: self._robots[identity.device]), self._enrolled.api_key(identity.device)
+        mqtt = SimulatedMqtt(self._network, self._broker, identity, clock, heard, steering=steering, refused=refused)
+        return [mqtt, SimulatedHttps(self._network, self._backend, identity, api_key)]
 
 
 def _allow_files(wanted: int) -> None:

@@ -13,7 +13,7 @@ from agent.contract.wire import INFLIGHT_MAX
 from agent.errors import BadInput
 from agent.sim.world.books import USAGE, Attempt, Billing, Data, Own, billing, money, own, summed, units
 from agent.sim.world.evidence import Evidence
-from agent.sim.world.fleet import orders
+from agent.sim.world.fleet import certificates, orders
 from agent.sim.world.robot import shipped_cards
 from agent.sim.world.scenario import Scenario
 from agent.store.reading import LedgerReader
@@ -81,9 +81,19 @@ class Case:
         return [key for key in self.missing if (held := self._places.get(key)) and all(map(self._in_gap, held))]
 
     @cached_property
+    def revoked(self) -> AbstractSet[str]:
+        """Devices that the operator struck off."""
+        return certificates.revoked(self.found.certificates.items())
+
+    @cached_property
+    def withheld(self) -> list[Attempt]:
+        """Of the missing ones, those of robots whom nobody hears any more."""
+        return [key for key in self.missing if key.device in self.revoked]
+
+    @cached_property
     def lost(self) -> list[Attempt]:
         """Missing, and nobody said so."""
-        return sorted(set(self.missing) - set(self.declared))
+        return sorted(set(self.missing) - set(self.declared) - set(self.withheld))
 
     @cached_property
     def declared_records(self) -> int:
@@ -126,7 +136,7 @@ class Case:
     @cached_property
     def appended(self) -> list[Data]:
         """One version of each attempt that nobody declared lost: where a clone made a second, the one that was billed."""
-        chosen, declared = [], set(self.declared)
+        chosen, declared = [], {*self.declared, *self.withheld}
         for key, versions in sorted((key, versions) for key, versions in self.own.attempts.items() if key not in declared):
             billed = [units(one) for one in self.billing.billed.get(key, ())]
             chosen.append(next((one for one in versions if units(one) in billed), versions[0]))
@@ -174,7 +184,9 @@ def _gaps(case: Case) -> tuple[bool, str]:
         if one.cum < max(one.hashes, default=0) and one.cum + 1 not in declared:
             short.append(f"{device} {epoch[:8]} is linked to {one.cum} of {max(one.hashes)}")
     missing = [
-        f"{device} {epoch[:8]}" for device, epoch in sorted(case.own.last) if (device, epoch) not in held and device not in case.cloned
+        f"{device} {epoch[:8]}"
+        for device, epoch in sorted(case.own.last)
+        if (device, epoch) not in held and device not in case.cloned | case.revoked
     ]
     wrong = [*short, *(f"{one} is not there" for one in missing)]
     told = f"{len(held)} epochs, {len(case.billing.gaps)} gaps declared, {case.declared_records} records in them"
@@ -235,6 +247,7 @@ CHECKS: dict[str, Callable[[Case], tuple[bool, str]]] = {
     "window": _window,
     "commands": lambda case: orders.commands(case.found),
     "attacks": lambda case: orders.attacks(case.found, case.billing.audit),
+    "certificates": lambda case: certificates.checked(case.found, Counter(key.device for key in case.withheld)),
 }
 
 
@@ -255,6 +268,7 @@ def judged(scenario: Scenario, found: Evidence, cloned: AbstractSet[str], seed: 
         "declared": case.declared_records,
         "billed_twice": len(case.twice),
         **orders.figures(found),
+        **certificates.figures(found, len(case.withheld)),
         **found.figures,
     }
     return Report(scenario.name, seed, len({body.device for body in found.bodies}), checks, figures)

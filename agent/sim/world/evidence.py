@@ -45,6 +45,25 @@ class Attack(NamedTuple):
     """Of the command that must not be done by it."""
 
 
+class Certificate(NamedTuple):
+    """How a robot stands with its certificate in the end."""
+
+    state: str
+    """As the robot says."""
+    left_s: float
+    """How long the one it shows is still good, by the broker's clock; 0 and less: it is not."""
+    connected: bool
+    """Over MQTT."""
+    revoked: bool
+    """The operator struck it off."""
+    expired: bool
+    """It was over when a link came back."""
+    words: frozenset[str]
+    """What brokers said of its certificates."""
+    mute: int
+    """Turns it could not hold although it had power."""
+
+
 class Body(NamedTuple):
     """A robot as a thing that runs: a clone is another body of the same device."""
 
@@ -77,5 +96,7 @@ class Evidence:
     """What was tried in the wrong hands."""
     says: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By device, lines it said."""
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    """By device, where robots have certificates that end."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else is worth telling, by name."""

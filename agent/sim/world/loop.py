@@ -100,6 +100,11 @@ class RobotClock:
         """What a wrong battery or a hostile time server does."""
         self._step += by
 
+    def attest(self, moment: datetime.datetime) -> None:
+        """A signed word on the time, for a clock that is not synchronised."""
+        if self.believed != "ntp":
+            self._step, self.believed = moment - self._start - datetime.timedelta(seconds=self._passed()), "signed"
+
     def utc(self) -> datetime.datetime:
         return self._start + datetime.timedelta(seconds=self._passed()) + self._step
 

@@ -100,8 +100,15 @@ class World(Protocol):
         """For so long the broker is in the wrong hands: it alters, repeats and invents what it gives to robots."""
         ...
 
+    async def revoke_robot(self, robot: str) -> None:
+        """The operator strikes it off; from now on nobody lets it in, and what it still has to send stays with it."""
+        ...
+
     async def backlog(self) -> Mapping[str, int]:
-        """By robot, records that are not acked, and commands that are not answered; a dark one has at least one."""
+        """By robot, records that are not acked, and commands that are not answered; a dark one has at least one.
+
+        One whose certificate is not good has something left as well; one that was struck off has nothing that anybody waits for.
+        """
         ...
 
     async def evidence(self) -> Evidence:
@@ -210,6 +217,8 @@ def _of_robot(one: Happening, robot: str, world: World) -> Happens:
         return lambda: world.prune_robot(robot)
     if one.what == "hijack_robot":
         return lambda: world.hijack_robot(robot)
+    if one.what == "revoke_robot":
+        return lambda: world.revoke_robot(robot)
     return lambda: world.clone_robot(robot)
 
 

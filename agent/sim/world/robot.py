@@ -32,6 +32,7 @@ from agent.sync.worker import Worker
 from agent.values import STAGES, Outcome, Stage, StageResult, StageTimes, StageUsage
 
 if TYPE_CHECKING:
+    from agent.sim.world.fleet.certified import Certified
     from agent.sim.world.fleet.steered import Steered
 
 ROOMY = Limits(free_bytes_min=0)
@@ -111,8 +112,12 @@ class Robot:
         say: Say = lambda _: None,
         writer: type[Writer] = Writer,
         steered: "Steered | None" = None,
+        certified: "Certified | None" = None,
     ) -> None:
-        """`writer`: what the ledger writes through, where its own thread won't do. `steered`: who has commands done."""
+        """`writer`: what the ledger writes through, where its own thread won't do. `steered`: who has commands done.
+
+        `certified`: who keeps its certificate, where that ends.
+        """
         self.name, self.state, self.identity = name, state, identity
         self.heard: list[Heard] = []
         """Every ack its ledger took."""
@@ -121,9 +126,11 @@ class Robot:
         """Batches sent although the backend's last word wanted fewer on their way."""
         self.turns = 0
         """That are on the books to their end."""
+        self.mute = 0
+        """Turns that it could not hold, or not to their end, although it had power."""
         self._clock, self._chance = clock, seeded(seed)
         self._make_links, self._trusted, self._say = links, trusted, say
-        self._writer, self._steered = writer, steered
+        self._writer, self._steered, self._certified = writer, steered, certified
         self._in_flight = 0
         self._window = ("", 1)
         """The backend's time, and how many batches it wanted then."""
@@ -135,6 +142,11 @@ class Robot:
     @property
     def dark(self) -> bool:
         return self._ledger is None
+
+    @property
+    def over_mqtt(self) -> bool:
+        """Whether it is connected to its broker."""
+        return not self.dark and any(link.up for link in self._links if link.name == "mqtt")
 
     @property
     def ledger(self) -> Witnessed:
@@ -156,6 +168,8 @@ class Robot:
         self.begin(self._worker.run())
         if self._steered is not None:
             self._steered.begin(self, next(link for link in links if isinstance(link, Poster)))
+        if self._certified is not None:
+            self._certified.begin(self, links)
 
     async def stop(self) -> None:
         """In good order; a dark robot stays dark."""
@@ -185,7 +199,10 @@ class Robot:
 
     async def turn(self) -> None:
         """One turn, unless the robot is dark or becomes so; refused without a word where there is no room."""
-        if self._ledger is None or not self._books.room():
+        if self._ledger is None:
+            return
+        if not self._books.room():
+            self.mute += 1
             return
         task = self.begin(self._turn())
         with suppress(asyncio.CancelledError):
@@ -217,6 +234,7 @@ class Robot:
                 await books.drop(calls[reached:])
             self.turns += 1
         except VoxmeterError as error:
+            self.mute += 1
             self._say(f"{self.name}: {error}")
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":

@@ -32,9 +32,10 @@ What = Literal[
     "broker_forgets",
     "hijack_robot",
     "hijack_broker",
+    "revoke_robot",
 ]
 
-OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot", "prune_robot", "hijack_robot")
+OF_ROBOTS: tuple[What, ...] = ("cut_power", "step_clock", "clone_robot", "prune_robot", "hijack_robot", "revoke_robot")
 """Happen to a share of the robots, each of them drawn."""
 
 
@@ -112,6 +113,8 @@ class Scenario(Told):
     """Names in `checks.CHECKS`."""
     untrusted_clocks: Share = 0
     """Of the robots, how many have a clock that nobody can trust."""
+    certificates: bool = False
+    """Robots enrol for certificates, and those end: some are months old already."""
     drain_s_max: Seconds = 60
     """After the last phase, with a good link: how long until nothing is left to send."""
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
