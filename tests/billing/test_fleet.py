@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from agent.billing import fleet as rooms
-from agent.billing.access import audit
+from agent.billing.access import Access, audit
 from agent.billing.access.denied import TooMany, UnknownDevice
 from agent.billing.access.tables import AUDIT
 from agent.billing.fleet import BURST, Fleet, Reply, books, noticing
@@ -20,13 +20,15 @@ from agent.billing.fleet.noticing import Noticing
 from agent.billing.fleet.silence import ALARM_S_MAX, Habit
 from agent.billing.fleet.tables import ALARM, EVENT, SEEN, WEBHOOK
 from agent.billing.fleet.telling import DAYS_MAX, Telling, waiting
+from agent.billing.http.metrics import Attended, Metrics
 from agent.contract import wire
+from agent.contract.batch import sign
 from agent.contract.fleet import alarm, command, presence, twin
 from agent.contract.registration import SignedTime, time_message
 from agent.contract.signing import decode, verify
 from agent.errors import BadInput
 from agent.ports import Retry
-from tests.billing.helpers import BACKEND_KEY, NAME, TENANT, Backend, Robot, with_backend
+from tests.billing.helpers import BACKEND_KEY, KEY, NAME, TENANT, Backend, Robot, with_backend
 from tests.billing.serving import Web, error, with_web
 
 DEVICE = f"{TENANT}/{NAME}"
@@ -341,6 +343,20 @@ def test_who_is_silent_for_longer_than_usual_is_an_alarm_until_heard_again(tmp_p
         assert await pass_(1000) == []
 
     with_world(tmp_path, story)
+
+
+def test_whoever_sends_its_books_is_heard_and_whoever_is_refused_is_not(tmp_path: Path) -> None:
+    async def story(backend: Backend) -> None:
+        heard: list[tuple[str, str]] = []
+        access = Access(backend.store, BACKEND_KEY, backend.clock)
+        taking = Attended(backend.ingest, access, Metrics(), backend.clock, lambda *who: heard.append(who))
+        batch = Robot().begin().batch()
+        await taking.take(TENANT, NAME, batch.content, {})
+        assert heard == []
+        await taking.take(TENANT, NAME, batch.content, sign(batch, KEY))
+        assert heard == [(TENANT, NAME)]
+
+    with_backend(tmp_path, story)
 
 
 def test_a_habit_learns_at_once_and_forgets_slowly() -> None:
