@@ -23,6 +23,7 @@ STDERR = 2
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # its threads would only hold memory
     "MALLOC_ARENA_MAX": "1",  # one thread computes; an arena for each other only holds memory
+    "ORT_DISABLE_TELEMETRY": "1",  # no library tells anybody what a robot does
 }
 """What every engine's process finds set."""
 

@@ -37,7 +37,7 @@ class Look:
 def verdict(first: Look, now: Look) -> str:
     """Why it does not hold; empty: it does, so far."""
     if now.state not in ("active", "reloading"):
-        return f"it is {now.state or 'gone'}"
+        return "it has ended"
     if now.invocation != first.invocation or now.restarts != first.restarts:
         return "it has ended and was started again"
     if now.status is None or not now.status.get("running"):
@@ -58,7 +58,7 @@ async def holds(systemd: Systemd, ask: Callable[[], dict[str, Any] | None], cloc
     while not why and clock.monotonic() < until:
         await clock.sleep(LOOK_SECONDS)
         why = verdict(first, look(systemd, ask))
-    return f"{why}: {said}" if why and (said := systemd.said(UNIT)) else why
+    return f"{why}: {said}" if why and (said := systemd.said(first.invocation)) else why
 
 
 def asked(layout: Layout, state: Path) -> dict[str, Any] | None:

@@ -49,6 +49,11 @@ class Layout:
         return self.home / "trial"
 
     @property
+    def gave_up(self) -> Path:
+        """Why the gate went back by itself, the last time it did."""
+        return self.home / "gave-up"
+
+    @property
     def gate(self) -> Path:
         return self.home / "gate"
 

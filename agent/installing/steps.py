@@ -111,21 +111,26 @@ async def _prove(machine: Machine, new: str, old: str) -> None:
         again = machine.systemd.restart(UNIT)
         shutil.rmtree(machine.layout.versions / new, ignore_errors=True)
         told = f"{old} runs again" if not again else f"{old} does not start either: {again}"
-        raise DoesNotHold(f"{error.message}; {told}", "nothing has been changed; see: journalctl -u voxmeter") from error
+        raise DoesNotHold(f"{error.message}; {told}", "see: journalctl -u voxmeter") from error
     machine.layout.end_trial()
 
 
 async def _start(machine: Machine, name: str) -> None:
     """Raises DoesNotHold."""
     machine.say(f"starting {name}")
-    why = machine.systemd.restart(UNIT)
+    why = machine.systemd.restart(UNIT) or _given_up(machine.layout, name)
     if not why:
         machine.say(f"{name} is ready; it must hold for {health.HOLD_SECONDS:.0f} s")
         why = await health.holds(machine.systemd, machine.ask, machine.clock)
-    if not why and machine.layout.current() != name:
-        why = "it failed, and the robot went back by itself"
-    if why:
+    if why := why or _given_up(machine.layout, name):
         raise DoesNotHold(f"{name} does not hold: {why.rstrip('.')}", "see: journalctl -u voxmeter")
+
+
+def _given_up(layout: Layout, name: str) -> str:
+    """Why the gate has gone back meanwhile; empty: it has not."""
+    if layout.current() == name:
+        return ""
+    return layout.gave_up.read_text().strip() if layout.gave_up.exists() else "it was switched back"
 
 
 def uninstall(machine: Machine, *, purge: bool) -> dict[str, Any]:

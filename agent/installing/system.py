@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from agent.errors import MissingPart
-from agent.installing.layout import UNIT, Layout
+from agent.installing.layout import Layout
 
 RUNS: Final = Path("run/systemd/system")
 """Exists where systemd is what the machine was started with."""
@@ -40,8 +40,8 @@ class Systemd(Protocol):
         """Properties of it."""
         ...
 
-    def said(self, unit: str) -> str:
-        """The last line of its journal; empty where there is none."""
+    def said(self, invocation: str) -> str:
+        """The last line of error in one start's journal; empty where there is none."""
         ...
 
 
@@ -53,20 +53,23 @@ class Systemctl:
 
     def enable(self, unit: str) -> None:
         self._run("enable", unit)
+        os.sync()  # systemctl syncs nothing: after a power cut the robot would stay down
 
     def disable(self, unit: str) -> None:
         self._run("disable", "--now", unit)
 
     def restart(self, unit: str) -> str:
         done = self._run("restart", unit)
-        return "" if not done.returncode else self.said(unit) or done.stderr.strip().splitlines()[0]
+        if not done.returncode:
+            return ""
+        return self.said(self.show(unit, "InvocationID").get("InvocationID", "")) or done.stderr.strip().splitlines()[0]
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
         done = self._run("show", *(f"--property={name}" for name in names), unit)
         return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
-    def said(self, unit: str) -> str:
-        words = ("/usr/bin/journalctl", "--unit", unit, "--lines", "20", "--output", "cat", "--no-pager")
+    def said(self, invocation: str) -> str:
+        words = ("/usr/bin/journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--lines", "50", "--output", "cat", "--no-pager")
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, timeout=START_SECONDS_MAX)
         ours = [line.strip() for line in done.stdout.splitlines() if line.startswith("voxmeter:") or '"level":"error"' in line]
         return ours[-1].removeprefix("voxmeter: ") if ours else ""
@@ -95,7 +98,7 @@ class Absent:
     def show(self, unit: str, *names: str) -> dict[str, str]:  # noqa: ARG002  the port's words
         return {}
 
-    def said(self, unit: str) -> str:  # noqa: ARG002
+    def said(self, invocation: str) -> str:  # noqa: ARG002
         return ""
 
 
@@ -122,7 +125,3 @@ def python() -> tuple[str, str]:
         raise MissingPart("there is no python3 in /usr/bin", "apt-get install python3")
     words = (path, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
     return path, subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def runs(systemd: Systemd) -> bool:
-    return systemd.show(UNIT, "ActiveState").get("ActiveState") in ("active", "activating", "reloading")
