@@ -107,7 +107,7 @@ def test_no_more_than_eight_are_inside_paho_and_who_gives_up_makes_no_room(broke
             send.cancel()
         await asyncio.sleep(0.05)
         assert len(connection._pending) == wire.INFLIGHT_MAX
-        connection._end("over")
+        connection.end("over")
         assert {verdict.code for verdict in await asyncio.gather(*sends[10:])} == {LOST}
         await robot.aclose()
 

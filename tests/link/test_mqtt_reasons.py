@@ -147,7 +147,7 @@ def test_a_broker_that_takes_few_gets_few() -> None:
         await asyncio.sleep(0.05)
         assert mqtt._connection is not None
         assert len(mqtt._connection._pending) == 2
-        mqtt._connection._end("over")
+        mqtt._connection.end("over")
         await asyncio.gather(*sends)
 
     against(Said(connack=receive_max_2, puback=None), story)

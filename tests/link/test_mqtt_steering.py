@@ -148,7 +148,7 @@ def test_a_will_is_published_unless_the_robot_leaves_in_peace(broker: Broker, en
             assert keeper is not None
             keeper.cancel()
         elif end == "stuck":
-            live(robot.link._mqtt)._end("no PUBACK")
+            live(robot.link._mqtt).end("no PUBACK")
         else:
             cut(robot.link._mqtt)
         expected = b"goodbye" if end == "closed" else b"will 1"
