@@ -60,7 +60,7 @@ def authority(name: str, now: datetime.datetime, days: int, key: bytes = b"") ->
     return Certificate(built.sign(own, SHA256()).public_bytes(Encoding.PEM), _private_pem(own))
 
 
-def issue(by: Certificate, name: str, now: datetime.datetime, days: int, servers: Sequence[str] = ()) -> Certificate:
+def issue(by: Certificate, name: str, now: datetime.datetime, days: float, servers: Sequence[str] = ()) -> Certificate:
     """A certificate of `name` (a device's id, a server's) by that authority; `servers`: host names and addresses it answers at."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = x509.load_pem_x509_certificate(by.certificate)

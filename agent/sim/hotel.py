@@ -17,6 +17,13 @@ RECORDING = "beckett.wav"
 Shown = Callable[[str, dict[str, Any]], None]
 
 
+def questions(folder: Path) -> list[str]:
+    """What guests ask, spoken, as files in a new folder. Raises MissingPart or BadWeights where that can't be."""
+    folder.mkdir()
+    recording = verify.paths(catalog.read().find("recordings"), catalog.models_folder())[RECORDING]
+    return [str(guest.wav) for guest in hotel_guests(folder, recording)]
+
+
 async def run(folder: Path, profile: str, state: Path, show: Shown) -> Path:
     """Runs the three turns, showing each as it ends; leaves replies, guests and a picture in `folder`, which exists."""
     models = catalog.models_folder()

@@ -109,6 +109,10 @@ class Backend:
         """Robots that register from now on obey that key."""
         await self._asked({"op": "operator add", "name": name, "public": encode(public)})
 
+    async def revoke(self, tenant: str, device: str) -> None:
+        """Strikes a robot off, through the operator's door."""
+        await self._asked({"op": "revoke", "tenant": tenant, "device": device})
+
     async def totals(self, tenant: str, device: str) -> list[dict[str, Any]]:
         """What is billed of a robot, by stage, as its books have it now; see `billing.ledger.totals.usage_totals`."""
 

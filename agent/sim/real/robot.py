@@ -41,6 +41,10 @@ class Seen:
     over_window: int = 0
     link: str = ""
     problem: str = ""
+    certificate: str = ""
+    """How it stands with it, where it keeps one."""
+    over_mqtt: bool = False
+    mute: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class RobotProcess:
         """What guests ask it, if it has real engines."""
         self.steered = False
         """An operator commands it."""
+        self.certified = False
+        """It keeps its certificate itself."""
+        self.words: set[str] = set()
+        """What the broker said of its certificates."""
         self.quality: ClockQuality = "ntp"
         self.did: Counter[tuple[str, str]] = Counter()
         """(what, its command's id) -> how often, over all lives."""
@@ -108,6 +116,7 @@ class RobotProcess:
             seed=self._seed + self.starts,
             starts=self.starts,
             steered=self.steered,
+            certified=self.certified,
             quality=self.quality,
             ways=self.ways,
             leapt_s=self._leapt_s,
@@ -122,7 +131,12 @@ class RobotProcess:
         self._before = self.seen
         child = await Child.start([sys.executable, "-P", "-m", MODULE, str(config)], self.folder / "log", self._unasked)
         self._child = child
-        await child.until(self._ready, START_SECONDS_MAX)
+        try:
+            await child.until(self._ready, START_SECONDS_MAX)
+        except NoLink:
+            if self._child is child:
+                raise
+            # else power was cut before it was ready, and whoever cut it starts it again
 
     async def cut(self) -> bool:
         """Power gone; False if it was dark already."""
@@ -171,6 +185,9 @@ class RobotProcess:
                 over_window=before.over_window + told["over_window"],
                 link=status.get("link", ""),
                 problem=status.get("problem", ""),
+                certificate=told["certificate"],
+                over_mqtt=told["over_mqtt"],
+                mute=before.mute + told["mute"],
             )
         return self.seen
 
@@ -202,6 +219,8 @@ class RobotProcess:
         elif "did" in told:
             what, how = told["did"]
             self.did[what, how] += 1
+        elif "word" in told:
+            self.words.add(told["word"])
         elif "ready" in told:
             self._ready.set()
         else:

@@ -151,10 +151,7 @@ async def run_real(
     """
     check_names(story)
     place = Path(tempfile.mkdtemp(prefix="voxmeter-", dir=folder))
-    hours = sum(phase.leap_hours for phase in story.phase)
-    world = RealWorld(
-        devices, seed, place, clock, hours=hours, real=real, keep=keep, orders=story.orders, untrusted_clocks=story.untrusted_clocks
-    )
+    world = RealWorld(devices, seed, place, clock, story=story, real=real, keep=keep)
     view = View(world, console, clock)
     try:
         async with view.shown():

@@ -16,14 +16,15 @@ from agent.sim.real.broker import Broker
 from agent.sim.real.device.clock import LeapingClock
 from agent.sim.real.device.settings import Way
 from agent.sim.real.fleet.desk import Desk
+from agent.sim.real.fleet.enrolled import Enrolled
 from agent.sim.real.fleet.hijack import Hijack
 from agent.sim.real.proxy import Proxy
 from agent.sim.real.proxy import Weather as Line
 from agent.sim.real.robot import HOUR_S, Identity, RobotProcess
-from agent.sim.world.evidence import Body, Evidence, Heard
+from agent.sim.world.evidence import Body, Evidence, Heard, by_device
 from agent.sim.world.play import lose_newest
 from agent.sim.world.robot import before_pruning
-from agent.sim.world.scenario import Weather
+from agent.sim.world.scenario import Scenario, Weather
 
 TENANT, ACCOUNT = "demo", "hotel"
 
@@ -40,28 +41,17 @@ STARTING_MAX = 4
 class RealWorld:
     """Everything there is, in one folder."""
 
-    def __init__(
-        self,
-        devices: int,
-        seed: int,
-        folder: Path,
-        clock: Clock,
-        *,
-        hours: float = 0,
-        real: int = 0,
-        keep: bool = False,
-        orders: bool = False,
-        untrusted_clocks: float = 0,
-    ) -> None:
-        """`folder`: a new one. `hours`: how far the robots' clocks will leap in all; they begin so far behind, to end at the present.
+    def __init__(self, devices: int, seed: int, folder: Path, clock: Clock, story: Scenario, *, real: int = 0, keep: bool = False) -> None:
+        """`folder`: a new one. Robots' clocks begin as far behind as `story` makes them leap, to end at the present.
 
-        `real`: how many of the robots have real engines; they need weights. `orders`: an operator steers the robots.
-        `untrusted_clocks`: the share of them whose clock nobody can trust.
+        `real`: how many of the robots have real engines; they need weights.
         """
+        hours = sum(phase.leap_hours for phase in story.phase)
         self._folder, self._seed, self._clock, self._keep = folder, seed, clock, keep
-        self._real, self._orders, self._untrusted = real, orders, round(devices * untrusted_clocks)
+        self._real, self._story, self._untrusted = real, story, round(devices * story.untrusted_clocks)
         self._operators_clock = LeapingClock(leapt_s=-hours * HOUR_S)
         self._desk: Desk | None = None
+        self._enrolled: Enrolled | None = None
         self._hijack: Hijack | None = None
         self._leapt_s = -hours * HOUR_S
         self._names = [f"sim-{number:04d}" for number in range(1, devices + 1)]
@@ -106,19 +96,24 @@ class RealWorld:
         await asyncio.to_thread(self.broker.start)
         self._backend = Backend(self._folder / "backend", self.broker)
         await self.backend.start()
-        if self._orders:
+        if self._story.orders:
             await self._steer()
-        for number, port in enumerate((self._broker_port, self._backend_port)):
+        if self._story.certificates:
+            self._enrolled = Enrolled(self._folder / "certificates", self.broker, self.backend, self._clock)
+            await self._enrolled.start()
+        for number, port in enumerate((lambda: self.broker.port, lambda: self.backend.port)):
             proxy = Proxy(port, self._clock, self._seed * 2 + number)
             self._proxies.append(proxy)
             await proxy.start()
-        for name in self._names:
+        for number, name in enumerate(self._names):
             token = await self.backend.token(TENANT, name, ACCOUNT)
-            self._made(name, Identity(TENANT, name, ACCOUNT, token), self._ways(name))
-        for number, body in enumerate(self.bodies):
-            body.steered, body.quality = self._orders, "floor" if number < self._untrusted else "ntp"
+            body = self._made(name, Identity(TENANT, name, ACCOUNT, token), self._ways(name))
+            body.steered, body.certified = self._story.orders, self._story.certificates
+            body.quality = "floor" if number < self._untrusted else "ntp"
         if self._real:
-            wavs = await asyncio.to_thread(_questions, self._folder / "guests")
+            from agent.sim.hotel import questions  # noqa: PLC0415  a voice engine and weights, only for real engines
+
+            wavs = await asyncio.to_thread(questions, self._folder / "guests")
             for body in self.bodies[: self._real]:
                 body.wavs = wavs
         async with asyncio.TaskGroup() as together:
@@ -139,6 +134,8 @@ class RealWorld:
         )
         for proxy in self._proxies:
             proxy.turn(line)
+        if weather.up and self._enrolled is not None:
+            await asyncio.to_thread(self._enrolled.link_back, self.bodies)
 
     async def leap(self, hours: float) -> None:
         self._leapt_s += hours * HOUR_S
@@ -155,6 +152,8 @@ class RealWorld:
     async def cut_power(self, robot: str, down_s: float) -> None:
         body = self._bodies[robot]
         if await body.cut():
+            if self._enrolled is not None:
+                self._enrolled.power_cut(body)
             await self.sleep(down_s)
             await self._start(body)
 
@@ -209,13 +208,26 @@ class RealWorld:
         if self._hijack is not None:
             await self._hijack.broker(self._names, down_s)
 
+    async def revoke_robot(self, robot: str) -> None:
+        if self._enrolled is not None:
+            await self._enrolled.revoke(self._bodies[robot])
+
     async def backlog(self) -> Mapping[str, int]:
-        seen = await asyncio.gather(*(body.look() for body in self.bodies))
-        waiting = self._desk.operator.waiting if self._desk is not None else Counter[str]()
-        return {body.name: one.backlog + waiting[body.identity.device] for body, one in zip(self.bodies, seen, strict=True)}
+        await asyncio.gather(*(body.look() for body in self.bodies))
+        return {body.name: self._waiting(body) for body in self.bodies}
+
+    def _waiting(self, body: RobotProcess) -> int:
+        """As of the last look."""
+        device, enrolled = body.identity.device, self._enrolled
+        if enrolled is not None and device in enrolled.revoked:
+            return 0
+        unanswered = self._desk.operator.waiting[device] if self._desk is not None else 0
+        return body.seen.backlog + unanswered + (enrolled is not None and enrolled.unsettled(body))
 
     async def evidence(self) -> Evidence:
         left = await self.backlog()
+        enrolled = self._enrolled
+        certificates = enrolled.evidence(self.bodies) if enrolled is not None else {}
         await asyncio.gather(*(body.finish() for body in self.bodies))
         await self.backend.stop()
         heard: list[Heard] = [one for body in self.bodies for one in body.heard]
@@ -233,10 +245,11 @@ class RealWorld:
             in_flight_max={body.name: body.seen.in_flight_max for body in self.bodies},
             over_window={body.name: body.seen.over_window for body in self.bodies},
             orders=list(self._desk.operator.orders.values()) if self._desk is not None else (),
-            did=_did(self.bodies),
+            did=by_device((body.identity.device, body.did) for body in self.bodies),
             attacks=self._hijack.attacks if self._hijack is not None else (),
             says={name: [line for body in self.bodies if body.identity.device == name for line in body.said] for name in self._names},
-            figures=counts,
+            certificates=certificates,
+            figures=counts | ({"cut_in_renewal": enrolled.halfway} if enrolled is not None else {}),
         )
 
     async def aclose(self) -> None:
@@ -261,6 +274,8 @@ class RealWorld:
 
     async def _start(self, body: RobotProcess) -> None:
         async with self._starting:
+            if self._enrolled is not None and not body.starts:
+                body.ways = self._enrolled.ways(body, self._names.index(body.name))
             await body.start(HURRY)
 
     def _ways(self, device: str) -> Sequence[Way]:
@@ -280,31 +295,7 @@ class RealWorld:
     def _place(self, name: str) -> Path:
         return self._folder / "robots" / name
 
-    def _broker_port(self) -> int:
-        return self.broker.port
-
-    def _backend_port(self) -> int:
-        return self.backend.port
-
     def _noted(self, line: str) -> None:
         self.says += 1
         with contextlib.suppress(OSError), (self._folder / "says.log").open("a") as log:
             log.write(f"{self._clock.utc().isoformat(timespec='milliseconds')} {line}\n")
-
-
-def _did(bodies: Sequence[RobotProcess]) -> dict[str, Counter[tuple[str, str]]]:
-    did: dict[str, Counter[tuple[str, str]]] = {}
-    for body in bodies:
-        did.setdefault(body.identity.device, Counter()).update(body.did)
-    return did
-
-
-def _questions(folder: Path) -> list[str]:
-    """What guests of the hotel ask, spoken. Raises MissingPart or BadWeights where that can't be."""
-    from agent.sim.guests import hotel_guests  # noqa: PLC0415  a voice engine and weights, only for real engines
-    from agent.sim.hotel import RECORDING  # noqa: PLC0415
-    from agent.weights import catalog, verify  # noqa: PLC0415
-
-    folder.mkdir()
-    recording = verify.paths(catalog.read().find("recordings"), catalog.models_folder())[RECORDING]
-    return [str(guest.wav) for guest in hotel_guests(folder, recording)]

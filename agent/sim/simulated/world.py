@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import resource
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from agent.sim.simulated.fleet.enrolled import Enrolled
 from agent.sim.simulated.fleet.hijack import Hijack
 from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
 from agent.sim.simulated.network import Network, Trace
-from agent.sim.world.evidence import Body, Evidence, Heard
+from agent.sim.world.evidence import Body, Evidence, Heard, by_device
 from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
@@ -207,7 +206,7 @@ class SimulatedWorld:
             in_flight_max={robot.name: robot.in_flight_max for robot in robots},
             over_window={robot.name: robot.over_window for robot in robots},
             orders=list(self._desk.operator.orders.values()) if self._desk is not None else (),
-            did=self._did(),
+            did=by_device((self._robots[name].identity.device, steered.did) for name, steered in self._steered.items()),
             attacks=self._hijack.attacks if self._hijack is not None else (),
             says=self._says,
             certificates=certificates,
@@ -221,12 +220,6 @@ class SimulatedWorld:
         if self._desk is not None:
             await self._desk.aclose()
         await self._broker.aclose()
-
-    def _did(self) -> dict[str, Counter[tuple[str, str]]]:
-        did: dict[str, Counter[tuple[str, str]]] = {}
-        for name, steered in self._steered.items():
-            did.setdefault(self._robots[name].identity.device, Counter()).update(steered.did)
-        return did
 
     def _made(self, name: str, device: str) -> Robot:
         self._numbers += 1

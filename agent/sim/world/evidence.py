@@ -1,6 +1,7 @@
 """What a world hands over when it has ended: where the books of both sides are, and what was seen on the way."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -100,3 +101,11 @@ class Evidence:
     """By device, where robots have certificates that end."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else is worth telling, by name."""
+
+
+def by_device(done: Iterable[tuple[str, Mapping[tuple[str, str], int]]]) -> dict[str, Counter[tuple[str, str]]]:
+    """What the bodies of each device did, together."""
+    did: dict[str, Counter[tuple[str, str]]] = {}
+    for device, one in done:
+        did.setdefault(device, Counter()).update(one)
+    return did

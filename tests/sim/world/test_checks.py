@@ -14,10 +14,10 @@ from agent.sim.world.checks import CHECKS, Case, Report, judged
 from agent.sim.world.evidence import Evidence
 from agent.sim.world.scenario import Phase, Scenario
 
-OF_OPERATORS = {"commands", "attacks"}
-"""See test_orders."""
+OF_THE_FLEET = {"commands", "attacks", "certificates"}
+"""See tests/sim/world/fleet."""
 
-STORY = Scenario(name="x", about="y", checks=tuple(name for name in CHECKS if name not in OF_OPERATORS), phase=(Phase(seconds=1),))
+STORY = Scenario(name="x", about="y", checks=tuple(name for name in CHECKS if name not in OF_THE_FLEET), phase=(Phase(seconds=1),))
 
 BILLED = 1
 

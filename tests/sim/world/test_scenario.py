@@ -9,6 +9,7 @@ from agent.sim.world import scenario
 from agent.sim.world.checks import CHECKS, check_names
 
 SHIPPED = {
+    "certificate-winter",
     "command-storm",
     "hijack",
     "quiet-day",

@@ -19,21 +19,29 @@ from typing import Any
 import orjson
 
 from agent.clock import seeded
+from agent.contract import certificates
 from agent.errors import NoLink, VoxmeterError
 from agent.link import TRANSPORTS
 from agent.link.account import register
 from agent.link.auth import api_key
 from agent.ports import Acked, Link, LinkSettings
+from agent.profile import Endpoint
 from agent.sim.real.device.clock import HurriedLoop, LeapingClock
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.world.evidence import Heard
+from agent.sim.world.fleet.certified import Certified, profile_of
 from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
 from agent.sim.world.robot import Robot
 from agent.store import trust
 from agent.store.keys import Keys
 from agent.store.ledger.chain import Identity
+from agent.store.pair import Pair
 
 HOST = "127.0.0.1"
+
+HASTE = 200
+"""Times as fast pass the hours of those who keep certificates, besides the hurry: they look every ten minutes, and again an hour after a
+failure."""
 
 REGISTER_TRIES = 5
 """A backend that has just started may be busy with twenty others."""
@@ -56,6 +64,7 @@ class Device:
         self._operators: Mapping[str, bytes] = {}
         self._steered = self._steers() if settings.steered else None
         identity = Identity(settings.tenant, settings.device, settings.account)
+        self._certified = self._certifies(identity) if settings.certified else None
         self.robot = _kind(settings)(
             settings.name,
             self._state,
@@ -66,6 +75,7 @@ class Device:
             trusted=lambda: self._trusted,
             say=lambda line: tell(say=line),
             steered=self._steered,
+            certified=self._certified,
         )
         self.robot.heard = _Telling()
         self._trusted: Mapping[str, bytes] = {}
@@ -117,6 +127,9 @@ class Device:
             "turns": robot.turns,
             "in_flight_max": robot.in_flight_max,
             "over_window": robot.over_window,
+            "mute": robot.mute,
+            "over_mqtt": robot.over_mqtt,
+            "certificate": self._certified.look() if self._certified is not None else "",
         }
         return told | {"status": {name: str(value) for name, value in robot.status().items()}}
 
@@ -124,20 +137,50 @@ class Device:
         await self.robot.stop()
 
     async def _register(self) -> None:
-        settings = self._settings
-        over = next(way for way in settings.ways if way.transport == "https")
+        settings, over = self._settings, self._way("https")
         where = LinkSettings(settings.tenant, settings.device, HOST, over.port, over.authority)
         key = Keys(self._state, self._clock).current
         for left in reversed(range(REGISTER_TRIES)):
             try:
-                registered = await register(where, settings.token, key)
+                registered = await register(where, settings.token, key, self._request())
                 break
             except NoLink:
                 if not left:
                     raise
                 await self._clock.sleep(1)
         trust.keep_api_key(self._state, registered.api_key)
-        trust.write(self._state, registered.keys, over.authority, registered.operator_keys)
+        believed = over.authority + (self._way("mqtt").authority if settings.certified else "")
+        trust.write(self._state, registered.keys, believed, registered.operator_keys)
+        if registered.certificate is not None:
+            self._pair.take(registered.certificate.encode(), self._name)
+            self._pair.promote()
+
+    def _request(self) -> str:
+        """For a certificate, PEM; empty where it brings one, and keeps it, or has one that never ends."""
+        brought = self._way("mqtt") if self._settings.certified else None
+        if brought is None:
+            return ""
+        if brought.certificate:
+            self._pair.keep(Path(brought.certificate), Path(brought.key))
+            return ""
+        return certificates.request(self._name, self._pair.key()).decode()
+
+    @property
+    def _name(self) -> str:
+        return certificates.device_name(self._settings.tenant, self._settings.device)
+
+    @property
+    def _pair(self) -> Pair:
+        return Pair(self._state)
+
+    def _way(self, transport: str) -> Way:
+        return next(way for way in self._settings.ways if way.transport == transport)
+
+    def _certifies(self, identity: Identity) -> Certified:
+        """What the broker says is told at once: a power cut must not take it along."""
+        ends = {way.transport: Endpoint(host=HOST, port=way.port) for way in self._settings.ways}
+        profile = profile_of(identity, ends["https"], ends["mqtt"])
+        return Certified(profile, self._clock, HASTE, lambda line: tell(say=line), lambda word: tell(word=word))
 
     def _steers(self) -> Steered:
         """What it does is told at once, before its result is: a power cut must not take it along."""
@@ -164,6 +207,7 @@ class Device:
             authority=way.authority,
             certificate=Path(way.certificate) if way.certificate else None,
             key=Path(way.key) if way.key else None,
+            pair=(lambda: trust.tls_files(self._state)) if self._settings.certified else None,
             token=api_key(trust.api_key_file(self._state)),
             heard=heard,
             steering=self._steered.steering if self._steered is not None and way.transport == "mqtt" else None,

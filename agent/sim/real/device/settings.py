@@ -46,6 +46,8 @@ class Settings:
     """Lives of it before this one."""
     steered: bool = False
     """It takes commands of the operators whose keys came with its registration."""
+    certified: bool = False
+    """It keeps its certificate itself, and asks for one where it brings none."""
     quality: ClockQuality = "ntp"
     """How far its clock is believed."""
     wavs: Sequence[str] = ()

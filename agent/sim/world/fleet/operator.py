@@ -58,6 +58,8 @@ class Operator:
         self.tenant, self._clock, self._chance = tenant, clock, seeded(seed)
         self._key = SigningKey.from_seed(self._chance.randbytes(SEED_BYTES))
         self._births: dict[str, Birth] = {}
+        self._kept: dict[str, tuple[float, bytes]] = {}
+        """By robot, its last birth that was not read yet, and when it will be."""
         self._seq = 0
         self.orders: dict[str, Ordered] = {}
         """By cmd_id, in the order they were given."""
@@ -89,6 +91,7 @@ class Operator:
 
     def due(self) -> Sequence[Ordered]:
         """What is to be published now."""
+        self._look_again()
         now = self._clock.monotonic()
         return [one for one in self.orders.values() if not one.answered and one.next_at <= now]
 
@@ -101,12 +104,16 @@ class Operator:
         return one.content
 
     def listen(self, what: str, content: bytes, *, looking: bool = True) -> None:
-        """Takes a message of a robot; `what`: the topic below its own. Who is not looking misses it, though it was told."""
+        """Takes a message of a robot; `what`: the topic below its own. Who is not looking misses it, though it was told.
+
+        A birth the broker keeps: who missed it finds it there when he looks again.
+        """
         known = self.orders.get(what.removeprefix(f"{wire.RESULT}/"))
         if known is not None:
             known.told += 1
-        if looking and what == wire.BIRTH:
-            self.born(content)
+        if what == wire.BIRTH:
+            self._kept[presence.read_birth(content).device] = (self._clock.monotonic() + (0 if looking else AGAIN_S), content)
+            self._look_again()
         elif looking and what.startswith(f"{wire.RESULT}/"):
             self.heard(content)
 
@@ -128,6 +135,14 @@ class Operator:
                 self.order(one.device)  # what never ran is ordered anew
             one.states.append(result.state)
         return result
+
+    def _look_again(self) -> None:
+        """Reads births that are to be read now."""
+        now = self._clock.monotonic()
+        for device, (at, content) in list(self._kept.items()):
+            if at <= now:
+                del self._kept[device]
+                self.born(content)
 
     @property
     def waiting(self) -> Counter[str]:
