@@ -19,10 +19,10 @@ from agent.contract.fleet.command import audience_of
 from agent.contract.registration import jwks
 from agent.enrolment import keep_time
 from agent.errors import BadInput
-from agent.fleet.adopting import Adopting
 from agent.fleet.commands import COMMANDS
 from agent.fleet.presence import Facts, Presence, Taken, taken
 from agent.fleet.timekeeping import Timekeeping, Untimely
+from agent.fleet.twin.adopting import Adopting
 from agent.log import Log
 from agent.ports import Delivered, Poster, Steering
 from agent.ports.twin import Surroundings

@@ -9,13 +9,13 @@ from agent.app import App
 from agent.contract.fleet.command import audience_of
 from agent.enrolment import Renewing
 from agent.enrolment.renewing import Around
-from agent.fleet.adopting import Adopting
 from agent.fleet.alarms.watching import Limits, Sources, Watching
 from agent.fleet.commands import COMMANDS
 from agent.fleet.executor import Executor
 from agent.fleet.order import Addressee
 from agent.fleet.presence import Presence
 from agent.fleet.telemetry import Gauges, Rtf, Telemeter
+from agent.fleet.twin.adopting import Adopting
 from agent.link.mqtt import MqttLink
 from agent.log import Log
 from agent.metering.budget import Used, limit_of

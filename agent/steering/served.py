@@ -7,7 +7,7 @@ from typing import Any
 from agent import upload
 from agent.app import App
 from agent.errors import BadInput, VoxmeterError
-from agent.fleet.adopting import Adopting
+from agent.fleet.twin.adopting import Adopting
 from agent.log import Log
 from agent.metering.budget import limit_of
 from agent.owner import forgotten

@@ -13,7 +13,7 @@ from agent.contract.fleet import command
 from agent.contract.fleet import twin as contract
 from agent.contract.fleet.command import Command
 from agent.errors import BadInput, VoxmeterError
-from agent.fleet.adopting import HEALTHY_S, TRIAL_S_MAX
+from agent.fleet.twin.adopting import HEALTHY_S, TRIAL_S_MAX
 from agent.ports.twin import Standing
 from agent.store.remote import TWIN_FILE, Remote
 from tests.fleet.twins import AUDIENCE, BACKEND, OTHER, Robot, desired, keys

@@ -11,7 +11,7 @@ from agent.contract.fleet.twin import Desired, Keys, Reported
 from agent.contract.registration import jwks, trusted_of
 from agent.contract.signing import SigningKey
 from agent.errors import BadInput
-from agent.fleet.adopting import Adopting
+from agent.fleet.twin.adopting import Adopting
 from agent.ports import Delivered
 from agent.ports.twin import Surroundings, TwinBook
 from agent.sim.clock import SimulatedClock
