@@ -76,6 +76,33 @@ turns = 1
 """
 
 
+STEERED = """
+name = "steered"
+about = "commands, a power cut, and somebody with a robot's keys"
+checks = ["commands", "attacks", "units"]
+untrusted_clocks = 0.3
+drain_s_max = 60
+
+[[phase]]
+about = "commands"
+seconds = 5
+turns = 1
+orders = 2
+
+[[phase]]
+about = "a power cut in the middle of them"
+seconds = 5
+orders = 2
+happens = [{ what = "cut_power", at_s = 1, share = 0.3, down_s = 0.5 }]
+
+[[phase]]
+about = "a robot's keys are copied, and the broker is in the wrong hands"
+seconds = 7
+turns = 1
+happens = [{ what = "hijack_robot", share = 0.3 }, { what = "hijack_broker", at_s = 1, down_s = 4 }]
+"""
+
+
 PATIENCE_S = 60
 """A child that should have answered and has not fails its test instead of holding up all of them."""
 
@@ -259,6 +286,19 @@ def test_a_scenario_with_a_bit_of_everything_ends_as_its_checks_say_and_leaves_n
     assert told["figures"]["calls"] > 20
     assert told["figures"]["lost"] == told["figures"]["billed_twice"] == 0
     assert ended.err.startswith("seed 5\n")
+    assert list(place.iterdir()) == []
+    assert running(str(place)) == []
+
+
+def test_an_operator_steers_real_robots_and_a_thief_gets_nowhere(tmp_path: Path) -> None:
+    story, place = tmp_path / "steered.toml", tmp_path / "place"
+    story.write_text(STEERED)
+    place.mkdir()
+    ended = voxmeter("sim", "run", story, "--devices", "3", "--seed", "5", "--folder", place, "--json")
+    assert ended.status == 0, ended.err
+    figures = ended.told["figures"]
+    assert figures["commands"] >= 12
+    assert figures["commands_lost"] == figures["commands_twice"] == 0
     assert list(place.iterdir()) == []
     assert running(str(place)) == []
 
