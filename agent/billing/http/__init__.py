@@ -4,10 +4,11 @@ from fastapi import FastAPI
 
 from agent.billing.access import Access
 from agent.billing.fleet import Fleet
-from agent.billing.http import certificates, devices, errors, events, operations, tokens, usage
+from agent.billing.http import errors, operations, tokens, usage
 from agent.billing.http.backend import Backend
 from agent.billing.http.gate import Gate, Limits
 from agent.billing.http.metrics import Metrics, Taking
+from agent.billing.http.robots import certificates, devices, events
 from agent.billing.ledger import Store
 from agent.clock import Clock
 from agent.contract.signing import SigningKey

@@ -1,0 +1,1 @@
+"""The HTTP calls of robots: registration, keys, certificates, batches, the mark, events."""
