@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from agent.billing.http import following, usage
 from agent.billing.http.gate import Limits
 from agent.billing.operate import SOCKET, handed_over
-from agent.billing.serve import Ready, Settings, broker_at, listening, networks, serve
+from agent.billing.serve import Ready, Settings, broker_at, networks, serve
+from agent.billing.server import listening
 from agent.clock import SystemClock
 from agent.contract import ack, certificates
 from agent.contract.batch import sign
