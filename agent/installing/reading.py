@@ -25,29 +25,32 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         """Reads all of it. Raises BadInput in one line for one that is cut short, altered, or none."""
         self.path = path
-        content, self.manifest = self._checked()
+        with _plainly(path):
+            content, self.manifest = self._checked()
         self.name = f"{self.manifest.version}-{hashlib.sha256(content).hexdigest()[: manifests.DIGEST_DIGITS]}"
         """Of the version it installs: another bundle of the same version has another."""
 
     def lay(self, wanted: list[File], place: Callable[[File], Path]) -> None:
         """Writes files of it where they belong; folders are made. Raises BadInput where the bundle was altered meanwhile, OSError."""
         waiting = {file.path: file for file in wanted}
-        for name, stream in self._members():
-            file = waiting.pop(name, None)
-            if file is None:
-                continue
-            path = place(file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as out:
-                if _digest(stream, out) != (file.sha256, file.size):
-                    raise BadInput(f"{self.path}: {name} has changed since it was checked", AGAIN)
+        with _plainly(self.path):
+            for name, stream in self._members():
+                if file := waiting.pop(name, None):
+                    self._lay(file, stream, place(file))
         if waiting:
             raise BadInput(f"{self.path}: {next(iter(waiting))} is gone since it was checked", AGAIN)
+
+    def _lay(self, file: File, stream: IO[bytes], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as out:
+            if _digest(stream, out) != (file.sha256, file.size):
+                raise BadInput(f"{self.path}: {file.path} has changed since it was checked", AGAIN)
 
     def content(self, path: str) -> bytes:
         """Of one small file."""
         self.manifest.one(path)
-        return next(stream.read() for name, stream in self._members() if name == path)
+        with _plainly(self.path):
+            return next(stream.read() for name, stream in self._members() if name == path)
 
     def _checked(self) -> tuple[bytes, Manifest]:
         members = self._members()
@@ -69,7 +72,7 @@ class Bundle:
 
     def _members(self) -> Iterator[tuple[str, IO[bytes]]]:
         """Its files in their order. Raises BadInput for whatever is wrong with the archive."""
-        with _plainly(self.path), tarfile.open(self.path, "r:") as archive:
+        with tarfile.open(self.path, "r:") as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.isfile() else None
                 if stream is None:
