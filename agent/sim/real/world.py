@@ -62,8 +62,7 @@ class RealWorld:
         self._proxies: list[Proxy] = []
         self.sky = Weather()
         """How the link is now."""
-        self.says = 0
-        """Lines of robots in `says.log`."""
+        self.says = 0  # lines in says.log
 
     @property
     def robots(self) -> Sequence[str]:
@@ -266,11 +265,11 @@ class RealWorld:
     async def _steer(self) -> None:
         """Robots that register from now on obey the operator; whoever attacks them has seen what he sends."""
         self._desk = Desk(TENANT, self._operators_clock, self._clock, self._seed + 4, self.broker)
-        operator = self._desk.operator
         await self._desk.start()
-        for public in operator.trusted.values():
+        for public in self._desk.operator.trusted.values():
             await self.backend.know_operator("sim", public)
-        self._hijack = Hijack(self.broker, self.backend, operator, self._clock, seeded(self._seed + 6))
+        self._hijack = Hijack(self.broker, self.backend, self._desk.operator, self._clock, seeded(self._seed + 6))
+        await self._hijack.start()
 
     async def _start(self, body: RobotProcess) -> None:
         async with self._starting:

@@ -17,7 +17,7 @@ from agent.link.auth import api_key
 from agent.link.https import HttpsLink
 from agent.link.mqtt.client import PACKET_BYTES_MAX
 from agent.link.mqtt.connection import FRAME_BYTES_MAX
-from agent.link.mqtt.message import Incoming
+from agent.link.mqtt.message import LOST, Incoming
 from agent.link.mqtt.steady import Mqtt
 from agent.ports import LinkSettings
 from agent.sim.real.backend import Backend
@@ -59,6 +59,11 @@ class Hijack:
         self._hostile: Mqtt | None = None
         self._overheard: list[tuple[str, Incoming]] = []
         self.attacks: list[Attack] = []
+
+    async def start(self) -> None:
+        """With the rights of a broker that is his."""
+        assert self._backend.shown is not None
+        self._hostile = await self._connected("", "hostile", self._backend.shown)
 
     async def robot(self, body: RobotProcess, other: str) -> None:
         """All that can be done with its keys, to it, and as it to others. `other`: another device."""
@@ -143,11 +148,11 @@ class Hijack:
         *,
         retained: bool = False,
     ) -> None:
-        """As the broker would."""
-        if self._hostile is None:
-            assert self._backend.shown is not None
-            self._hostile = await self._connected("", "hostile", self._backend.shown)
-        await self._hostile.publish(wire.topic(self._tenant, device, what), content, correlation, marks, retained=retained)
+        """As the broker would; returns when it has left."""
+        assert self._hostile is not None
+        topic = wire.topic(self._tenant, device, what)
+        while (await self._hostile.publish(topic, content, correlation, marks, retained=retained)).code == LOST:
+            await self._clock.sleep(PAUSE_S)
 
     async def _bill(self, body: RobotProcess, device: str, made: tuple[bytes, dict[str, str]], code: str) -> None:
         """A batch of that device, with the stolen robot's API key."""
