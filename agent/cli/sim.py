@@ -75,7 +75,7 @@ def scenarios(
     seeds: Annotated[int, typer.Option("--seeds", min=0, help="Seeds at least, of every scenario.")] = 0,
     seconds: Seconds = 0,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Robots in each.")] = 8,
-    only: Annotated[list[str] | None, typer.Option("--only", help="This scenario; can be given again for others.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="This scenario; may be repeated.", show_default=False)] = None,
     seed: Seed = None,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
