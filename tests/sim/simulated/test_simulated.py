@@ -9,6 +9,7 @@ from agent.sim.simulated.campaign import run_campaign, run_simulated
 from agent.sim.simulated.world import SimulatedWorld
 from agent.sim.world import loop, scenario
 from agent.sim.world.evidence import Evidence
+from tests.e2e.helpers import voxmeter
 
 ROBOTS = 5
 
@@ -65,3 +66,25 @@ def test_a_campaign_counts_what_it_did_and_follows_from_its_seed() -> None:
     assert counts[0]["runs"] == 1
     assert counts[0]["calls"] > 0
     assert (counts[0]["lost"], counts[0]["billed_twice"], counts[0]["failed"]) == (0, 0, [])
+
+
+def test_a_campaign_of_one_scenario_adds_up_its_commands() -> None:
+    told = voxmeter("sim", "scenarios", "--only", "command-storm", "--seeds", "1", "--devices", "2", "--seed", "3", "--json").told
+    assert told["runs"] == 1
+    assert told["commands"] >= 2 * 25
+    assert (told["commands_lost"], told["commands_twice"], told["failed"]) == (0, 0, [])
+
+
+def test_a_campaign_of_a_scenario_that_is_not_there_is_told_in_one_line() -> None:
+    ended = voxmeter("sim", "scenarios", "--only", "command-strom", "--seeds", "1")
+    assert ended.status == 2
+    assert "no scenario is called 'command-strom'" in ended.err
+
+
+def test_in_a_winter_certificates_end_robots_are_struck_off_and_a_seed_repeats_it() -> None:
+    story, seed = scenario.load("certificate-winter"), SystemClock().seed()
+    first, again = (run_simulated(story, ROBOTS, seed) for _ in range(2))
+    assert first.ok, first.told()
+    assert first.figures["revoked"] == 1
+    assert first.figures["withheld"] > 0
+    assert first == again
