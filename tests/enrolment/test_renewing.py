@@ -89,6 +89,8 @@ def test_a_robot_that_was_struck_off_asks_once_and_says_so(house: House) -> None
     for _ in range(3):
         house.play(looking.watch())
     assert looking.state == "revoked"
+    assert house.play(looking.look("expired"))  # whatever the broker says of it later
+    assert looking.state == "revoked"
     assert robot.said == ["certificate: this robot was struck off: its operator must enrol it again"]
     assert robot.pair.read_bytes() == before
     refused = [one for one in house.order("audit")["entries"] if one["action"] == "refused"]
