@@ -168,6 +168,10 @@ class Renewing:
         return True
 
     async def _tried(self) -> Tried:
+        """A candidate that waited until it was over is not shown to a broker, whose word on it may be lost."""
+        waited, clock = certificates.read(self._pair.candidate.read_bytes()), self._clock
+        if clock.quality() in TRUSTED and clock.utc() >= waited.not_after:
+            return "spent"
         told = await self._roads.fared(self._profile, self._state, self._pair, self._clock)
         return "spent" if told.word else told.result
 
