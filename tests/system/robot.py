@@ -36,7 +36,8 @@ class Robot:
     def start(self) -> float:
         """Starts the unit; seconds until it is ready."""
         began = time.monotonic()
-        self.machine.ok("systemctl", "start", UNIT, seconds=120)
+        started = self.machine.run(["systemctl", "start", UNIT], seconds=120)
+        assert started.status == 0, self.machine.journal(UNIT)[-3000:]
         return time.monotonic() - began
 
     def stop(self) -> float:
