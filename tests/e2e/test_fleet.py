@@ -15,9 +15,15 @@ import orjson
 import pytest
 
 from agent.clock import SystemClock
-from agent.contract.signing import encode
+from agent.contract import wire
+from agent.contract.fleet import twin
+from agent.contract.fleet.twin import Desired
+from agent.contract.registration import signed_time
+from agent.contract.signing import SigningKey, encode
 from agent.desk import keys
-from agent.sim.real.broker import HOST
+from agent.link.mqtt.steady import Mqtt
+from agent.ports import LinkSettings
+from agent.sim.real.broker import BACKEND, HOST
 from tests.enrolment.helpers import TENANT, House
 
 COMMAND = [sys.executable, "-P", "-m", "agent"]
@@ -92,6 +98,15 @@ class Fleet:
         (one,) = self.run("fleet", "list")[1]
         return dict(one)
 
+    async def publish(self, topic: str, content: bytes, *, retained: bool = False) -> None:
+        """As somebody who holds the broker can."""
+        certificate, key = self.house.broker.client(BACKEND)
+        told = LinkSettings("x", "x", HOST, self.house.broker.port, self.house.broker.authority.decode(), certificate, key)
+        mqtt = Mqtt(told, "evil", SystemClock(), [], lambda message: message.confirm())
+        await mqtt.ready()
+        await mqtt.publish(topic, content, retained=retained)
+        await mqtt.aclose()
+
     def audit(self) -> str:
         _, told, _ = self.run("billing", "audit", "--state-dir", str(self.house.backend.state), desk=False)
         return orjson.dumps(told).decode()
@@ -148,6 +163,18 @@ def test_a_stranger_s_command_is_refused_and_on_record(fleet: Fleet, tmp_path: P
     status, _, _ = fleet.run(*words)
     assert status == 1
     until(lambda: "bad-signature" in fleet.audit(), "the refusal on the audit log")
+
+
+def test_what_a_broker_in_the_wrong_hands_makes_up_is_refused_and_on_record(fleet: Fleet) -> None:
+    evil = SigningKey.from_seed(bytes(32))
+    robot = f"{TENANT}/kiosk-7"
+    forged = Desired(aud=robot, version=9, settings={"dialog": {"apology": "I am not well."}}, iat=0)
+    at = wire.topic(TENANT, "kiosk-7", "")
+    fleet.house.play(fleet.publish(at + wire.DESIRED, twin.signed(forged, evil), retained=True))
+    fleet.house.play(fleet.publish(at + wire.TIME, signed_time("0" * 32, "1999-01-01T00:00:00Z", evil).model_dump_json().encode()))
+    until(lambda: all(code in fleet.audit() for code in ("bad-twin", "bad-time")), "both on the audit log")
+    assert fleet.send("diagnostics.collect")["result"]["clock"]["time"] > "2026"
+    fleet.house.play(fleet.publish(at + wire.DESIRED, b"", retained=True))
 
 
 def test_a_twin_is_tried_held_and_told(fleet: Fleet, tmp_path: Path) -> None:
