@@ -18,8 +18,6 @@ from agent.store import trust
 from agent.store.pair import Pair
 from agent.upload import Say, asking, introduced, locked, settings_of, told_of
 
-NONCE_BYTES = 16
-
 
 async def enroll(  # noqa: PLR0917  as the command tells it
     profile: Profile, state: Path, token: str, authority: Path | None, clock: Settable, say: Say
@@ -53,7 +51,7 @@ async def fared(profile: Profile, state: Path, pair: Pair, clock: Settable) -> T
     if endpoint is None or endpoint.plain:
         return Told("taken")
     settings = settings_of(profile, endpoint, state, trust.read(state).authority, clock)
-    return await tried(settings, pair.candidate, clock.secret(NONCE_BYTES).hex())
+    return await tried(settings, pair.candidate)
 
 
 async def _put_to_use(profile: Profile, state: Path, pair: Pair, clock: Settable, say: Say) -> None:

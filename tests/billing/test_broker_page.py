@@ -29,7 +29,8 @@ def block(kind: str) -> str:
 class Page:
     """A mosquitto run by the page."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: str = "tlsv1.2") -> None:
+        """`tls`: the oldest version taken."""
         self.folder = folder
         self.robots_port, self.people_port = free_port(), free_port()
         now = CLOCK.utc()
@@ -47,7 +48,7 @@ class Page:
         }.items():
             (folder / name).write_bytes(content)
         told = block("conf").replace("/etc/mosquitto/voxmeter.acl", f"{folder}/acl").replace("/etc/mosquitto/voxmeter", str(folder))
-        told = told.replace("/var/lib/mosquitto", str(folder))
+        told = told.replace("/var/lib/mosquitto", str(folder)).replace("tls_version tlsv1.2", f"tls_version {tls}")
         for port, ours in (("8883", self.robots_port), ("8884", self.people_port)):
             assert f"listener {port}\n" in told
             told = told.replace(f"listener {port}\n", f"listener {ours} {HOST}\n")
