@@ -23,7 +23,7 @@ from agent.billing.ledger.tables import METADATA, device
 from agent.clock import Clock
 from agent.contract.fleet import reachable, twin
 from agent.contract.fleet.command import audience_of
-from agent.contract.fleet.twin import TWIN_BYTES_MAX, Desired, Keys
+from agent.contract.fleet.twin import AHEAD_MAX, TWIN_BYTES_MAX, Desired, Keys
 from agent.contract.record import first_problem
 from agent.contract.signing import SigningKey
 from agent.errors import BadInput
@@ -195,12 +195,17 @@ def _read(path: Path) -> bytes:
 
 
 def _following(held: Row[Any] | None, wish: Wish, audience: str, reported: int, iat: int) -> Desired:
-    """The twin after the one that is held; above what the robot has seen as well, for books may come from an older backup."""
+    """The twin after the one that is held; above what the robot has seen as well, for books may come from an older backup.
+
+    A version that nobody can have given does not count.
+    """
+    given = held.version if held else 0
+    reported = reported if reported <= given + AHEAD_MAX else 0
     before = orjson.loads(held.told) if held else {}
     trust = before.get("trust", {}) | {name: keys for name, keys in (wish._asdict().items()) if name.endswith("_keys") and keys is not None}
     told = {
         "aud": audience,
-        "version": max(held.version if held else 0, reported) + 1,
+        "version": max(given, reported) + 1,
         "settings": before.get("settings", {}) if wish.settings is None else wish.settings,
         "groups": before.get("groups") if wish.groups is None else wish.groups,
         "trust": trust,

@@ -23,7 +23,9 @@ from agent.billing.fleet.telling import DAYS_MAX, Telling, waiting
 from agent.billing.http.metrics import Attended, Metrics
 from agent.contract import wire
 from agent.contract.batch import sign
+from agent.contract.canonical import INTEGER_MAX
 from agent.contract.fleet import alarm, command, presence, twin
+from agent.contract.fleet.twin import AHEAD_MAX
 from agent.contract.registration import SignedTime, time_message
 from agent.contract.signing import decode, verify
 from agent.errors import BadInput
@@ -306,6 +308,20 @@ def test_a_fork_and_a_gap_raise_an_alarm_each_once_over_restarts(tmp_path: Path)
         assert {told["code"] for action, told in await world.lines() if action == "alarm.raised"} == {"fork", "gap"}
 
     with_world(tmp_path, story)
+
+
+def test_a_twin_nobody_gave_is_said_once_and_not_noted(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        far = Wanted.version + AHEAD_MAX + 1
+        await world.hear("twin/reported", reported(far - 1))
+        for _ in range(3):
+            await world.hear("twin/reported", reported(far))
+        await world.hear("twin/reported", reported(INTEGER_MAX))
+        assert await world.backend.rows(SEEN, "reported") == [(far - 1,)]
+        assert world.said == [f"{DEVICE} reports version {far} of its twin, which nobody gave it; that counts nothing"]
+        assert world.fleet.counts["ahead"] == 4
+
+    with_world(tmp_path, story, twins=Wanted())
 
 
 def test_what_was_found_before_alarms_were_there_raises_none(tmp_path: Path) -> None:

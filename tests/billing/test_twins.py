@@ -12,12 +12,15 @@ from sqlalchemy import insert
 from agent.billing.access import Access
 from agent.billing.access.denied import UnknownDevice
 from agent.billing.access.keyfile import KEY_FILE, backend_key
+from agent.billing.fleet import books
 from agent.billing.fleet.tables import SEEN
 from agent.billing.ledger import Store, devices
 from agent.billing.operate import answering, handed_over, ordered
 from agent.billing.twins import Twins, Wish, asked_for, read_keys, read_settings
 from agent.cli.billing import app
+from agent.contract.canonical import INTEGER_MAX
 from agent.contract.fleet import twin
+from agent.contract.fleet.twin import AHEAD_MAX
 from agent.contract.registration import jwks, trusted_of
 from agent.contract.signing import SigningKey
 from agent.errors import BadInput, VoxmeterError
@@ -148,6 +151,16 @@ def test_after_an_older_backup_the_version_is_above_what_the_robot_has_seen(tmp_
         await store.write(lambda connection: connection.execute(insert(SEEN).values(seen)) and None)
         shown = await twins.set(TENANT, NAME, Wish(QUIET))
         assert (shown["version"], shown["reported"]) == (42, 41)
+
+    with_twins(tmp_path, run)
+
+
+def test_a_version_that_nobody_gave_uses_none_up(tmp_path: Path) -> None:
+    async def run(twins: Twins, store: Store) -> None:
+        for reported, version in ((INTEGER_MAX, 1), (AHEAD_MAX + 2, 2), (AHEAD_MAX + 2, AHEAD_MAX + 3), (2 * AHEAD_MAX + 4, AHEAD_MAX + 4)):
+            row = {"device_id": 1, "reported": reported}
+            await store.write(lambda connection, row=row: books.note(connection, [row]))  # type: ignore[misc]
+            assert (await twins.set(TENANT, NAME, Wish(QUIET)))["version"] == version
 
     with_twins(tmp_path, run)
 

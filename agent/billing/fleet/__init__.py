@@ -24,7 +24,7 @@ from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.fleet.alarm import Alarm, Refusals
 from agent.contract.fleet.presence import Birth
-from agent.contract.fleet.twin import Reported
+from agent.contract.fleet.twin import AHEAD_MAX, Reported
 from agent.contract.registration import signed_time
 from agent.contract.signing import SigningKey
 from agent.link.bucket import Bucket
@@ -68,6 +68,8 @@ class _Known:
     robot: Robot | None = None
     flooding: bool = False
     """That it tells too much has been said."""
+    ahead: bool = False
+    """That it reports a twin nobody gave has been said."""
 
 
 class Fleet:
@@ -90,7 +92,8 @@ class Fleet:
         self._fresh: dict[int, dict[str, Any]] = {}
         self._heard: dict[tuple[str, str], datetime.datetime] = {}
         self.counts: Counter[str] = Counter()
-        """Messages by their kind, and what was dropped: `flooded`, `unknown`, `garbage`; `again` came twice."""
+        """Messages by their kind, and what was dropped: `flooded`, `unknown`, `garbage`; `again` came twice; `ahead`: of a twin nobody
+        gave."""
 
     async def hear(self, tenant: str, device: str, what: str, content: bytes, *, retained: bool = False) -> list[Reply]:
         """What the robot is answered, after what it said is committed.
@@ -173,12 +176,26 @@ class Fleet:
     async def _taken(self, robot: Robot, known: _Known, found: Said) -> None:
         if found.kind == "telemetry":
             self._fresh[robot.id] = {"device_id": robot.id, "telemetry": found.body}
-        elif found.kind in ("birth", "presence", "reported"):
-            row: dict[str, Any] = {"device_id": robot.id}
-            row |= {"reported": found.told.version} if isinstance(found.told, Reported) else {found.kind: found.body}
+        elif isinstance(found.told, Reported):
+            await self._reported(robot, known, found.told.version)
+        elif found.kind in ("birth", "presence"):
+            row = {"device_id": robot.id, found.kind: found.body}
             await self._store.write(lambda connection: books.note(connection, [row]))
         elif books.worth_keeping(found):
             await self._kept(robot, known, found)
+
+    async def _reported(self, robot: Robot, known: _Known, version: int) -> None:
+        """Not noted where it is far above what this robot was ever given: versions would soon be used up."""
+        wanted = await self._twins.signed_for(robot.tenant, robot.device) if self._twins else None
+        if version <= (wanted[0] if wanted else 0) + AHEAD_MAX:
+            known.ahead = False
+            row = {"device_id": robot.id, "reported": version}
+            await self._store.write(lambda connection: books.note(connection, [row]))
+            return
+        self.counts["ahead"] += 1
+        if not known.ahead:
+            self._say(f"{robot.name} reports version {version} of its twin, which nobody gave it; that counts nothing")
+        known.ahead = True
 
     async def _kept(self, robot: Robot, known: _Known, found: Said) -> None:
         """An event told again takes no room on the audit log; one that is new does, if it belongs there."""

@@ -23,6 +23,10 @@ TWIN_BYTES_MAX = 64 * 1024
 Settings = dict[str, dict[str, Any]]
 """What differs from the device profile: table -> key -> value, as in the profile's TOML."""
 
+AHEAD_MAX: Final = 10_000
+"""What a robot reports counts up to so many versions above what the backend ever gave: books from an older backup are behind by what
+was set since, and a robot, which signs nothing here, must not use the versions up."""
+
 Version = Annotated[int, Field(ge=1, le=INTEGER_MAX, strict=True)]
 
 
