@@ -107,13 +107,18 @@ def _sound(text: object) -> bytes:
 
 async def _forget(app: App, state: Path, forgot: Callable[[str], None], asked: dict[str, Any]) -> dict[str, Any]:
     session = session_named(asked.get("session_id"))
+    return {"told": {"forgotten": await forgetting(app, state, session, forgot)}}
+
+
+async def forgetting(app: App, state: Path, session_id: str, forgot: Callable[[str], None]) -> bool:
+    """`forgotten` for a robot that runs; `forgot` is told, whatever becomes of it."""
     async with app.one_at_a_time:  # a turn keeps its words over the same connection
-        forgetting = asyncio.create_task(asyncio.to_thread(forgotten, state, app.clock, session, app.words))
+        work = asyncio.create_task(asyncio.to_thread(forgotten, state, app.clock, session_id, app.words))
         try:
-            return {"told": {"forgotten": await asyncio.shield(forgetting)}}
+            return await asyncio.shield(work)
         finally:
-            await asyncio.wait([forgetting])  # stopped or not: the connection is closed next
-            forgot(session)
+            await asyncio.wait([work])  # stopped or not: the connection is closed next
+            forgot(session_id)
 
 
 def forgotten(state: Path, clock: Clock, session_id: str, words: Words | None = None) -> bool:

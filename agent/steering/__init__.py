@@ -28,6 +28,7 @@ from agent.ports import Delivered, Poster, Steering
 from agent.ports.twin import Surroundings
 from agent.service.running import Running, Say, Settings
 from agent.steering.helm import Bridge, Helm
+from agent.steering.incoming import Incoming
 from agent.steering.refusing import Refusing
 from agent.store import starts, trust
 from agent.store.remote import Remote
@@ -46,12 +47,14 @@ class FromAfar:
         self._profile, self._folder, self._clock, self._say, self._log = profile, folder, clock, say, log
         held = profiles.load(profile)
         self._device = audience_of(held.device.tenant, held.device.id)
+        self._believed = trust.Watched(folder, say)
+        self._heard = False
+        """The robot heard when it was closed last, or before what is on trial."""
         self._remote: Remote | None = None
         self._adopting: Adopting | None = None
         self._presence: Presence | None = None
         self._helm: Helm | None = None
         self._link: Poster | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
 
     async def beside(self) -> Settings:
         """See the port. Raises LedgerBusy where another process has this robot: its twin is not ours to try."""
@@ -68,8 +71,9 @@ class FromAfar:
         assert remote is not None
         assert adopting is not None
         refusing = Refusing(app.ledger, self._clock, self._say)
-        self._helm = Helm(app, Bridge(self._folder, remote, adopting, presence, self._log), refusing)
-        self._times = Timekeeping(presence, lambda: trust.read(self._folder).ack_keys, self._clock)
+        self._incoming = Incoming({wire.DESIRED: self._adopt, wire.TIME: self._timed}, self._clock, refusing.note)
+        self._helm = Helm(app, Bridge(self._folder, remote, adopting, presence, self._believed, self._log, self._heard), refusing)
+        self._times = Timekeeping(presence, lambda: self._believed.now().ack_keys, self._clock)
         return Steering(self._delivered, presence.will, presence.connected, lambda line: self._say(f"from afar: {line}"))
 
     @contextlib.asynccontextmanager
@@ -80,7 +84,7 @@ class FromAfar:
         links = running.carrying.links if running.carrying is not None else []
         link = next((one for one in links if one.name == MQTT and isinstance(one, Poster)), None)
         self._link = link if isinstance(link, Poster) else None
-        works = [*helm.works(running, self._link), self._begun().run()]
+        works = [*helm.works(running, self._link), self._begun().run(), self._incoming.run()]
         works.append(keep_time(running.app.profile, self._folder, self._clock, self._say))
         if self._link is not None:
             works.append(self._present().run(self._link))
@@ -88,8 +92,9 @@ class FromAfar:
         try:
             yield
         finally:
+            self._heard = helm.hears or (self._heard and self._begun().on_trial)
             await self._goodbye(running)
-            for task in [*tasks, *self._under_way]:
+            for task in tasks:
                 await stopped(task)
             self._helm = self._link = None
 
@@ -109,31 +114,27 @@ class FromAfar:
 
     def _delivered(self, message: Delivered) -> None:
         """From the link, in the event loop."""
-        helm, adopting = self._helm, self._adopting
-        if helm is None or adopting is None:
+        helm = self._helm
+        if helm is None:
             return  # it comes again with the next connection
         if message.topic.startswith(f"{wire.REQUEST}/"):
             helm.executor.take(message)
-        elif message.topic == wire.DESIRED:
-            self._begin(helm.adopt(message))
-        elif message.topic == wire.TIME:
-            self._timed(message, helm)
-        else:
+        elif not self._incoming.take(message):
             message.confirm()
 
-    def _timed(self, message: Delivered, helm: Helm) -> None:
+    async def _adopt(self, message: Delivered) -> None:
+        if self._helm is not None:
+            await self._helm.adopt(message)
+
+    async def _timed(self, message: Delivered) -> None:
         try:
             self._clock.attest(self._times.moment(message))
             self._present().changed()  # commands need no nonce from now on
         except Untimely:
             return
         except BadInput as error:
-            helm.refusing.note("bad-time", str(error))
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._kept(work))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+            if self._helm is not None:
+                self._helm.refusing.note("bad-time", str(error))
 
     def _begun(self) -> Adopting:
         if self._adopting is None:
@@ -145,7 +146,7 @@ class FromAfar:
         return Surroundings(
             audience=self._device,
             fits=self._fits,
-            trusted=lambda: trust.read(self._folder).ack_keys,
+            trusted=lambda: self._believed.now().ack_keys,
             believe=self._believe,
             reopen=lambda why: self._helm.reopen(why) if self._helm is not None else None,
             connected=lambda: self._presence is not None and self._presence.since is not None,
@@ -156,6 +157,9 @@ class FromAfar:
     def _fits(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         held = profiles.load(self._profile, settings)
         fitting.check_names(held, catalog.read())
+        own = profiles.load(self._profile).fleet.allow
+        if own is not None and (held.fleet.allow is None or set(held.fleet.allow) - set(own)):
+            raise BadInput("fleet.allow can only be narrowed from afar", "change it in the robot's own profile")
 
     def _believe(self, keys: Any) -> None:
         held = trust.read(self._folder)
@@ -184,7 +188,7 @@ class FromAfar:
 
     async def _taken(self) -> Taken:
         helm = self._helm
-        return await taken(helm.app.ledger, trust.read(self._folder).operator_keys) if helm is not None else Taken({}, ())
+        return await taken(helm.app.ledger, self._believed.now().operator_keys) if helm is not None else Taken({}, ())
 
 
 def software() -> str:

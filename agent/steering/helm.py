@@ -42,7 +42,10 @@ class Bridge:
     remote: Remote
     adopting: Adopting
     presence: Presence
+    believed: trust.Watched
     log: Log
+    heard: bool
+    """Before this opening: settings that make it deaf don't hold."""
 
 
 class Helm:
@@ -50,7 +53,7 @@ class Helm:
 
     def __init__(self, app: App, bridge: Bridge, refusing: Refusing) -> None:
         self.app, self.refusing, self._bridge = app, refusing, bridge
-        folder, presence = bridge.folder, bridge.presence
+        presence = bridge.presence
         self._running: Running | None = None
         self._link: Poster | None = None
         self._rtf = Rtf()
@@ -61,7 +64,7 @@ class Helm:
             app.ledger,
             self._served,
             lambda: self._addressee,
-            lambda: trust.read(folder).operator_keys,
+            lambda: bridge.believed.now().operator_keys,
             app.clock,
             say=self._say,
             nonce=lambda: presence.nonce,
@@ -104,7 +107,12 @@ class Helm:
         if self._running is None:
             return "it is being opened"
         failing = [f"{part}: {why}" for part, why in self._failing().items()]
-        return "; ".join([*self._running.stuck(), *failing])
+        deaf = ["the robot does not hear any more"] if self._bridge.heard and not self.hears else []
+        return "; ".join([*self._running.stuck(), *failing, *deaf])
+
+    @property
+    def hears(self) -> bool:
+        return bool((self._hearing() or {}).get("hearing"))
 
     @property
     def _settable(self) -> Any:

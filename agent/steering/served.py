@@ -10,7 +10,7 @@ from agent.errors import BadInput, VoxmeterError
 from agent.fleet.twin.adopting import Adopting
 from agent.log import Log
 from agent.metering.budget import limit_of
-from agent.owner import forgotten
+from agent.owner import forgetting
 from agent.service.caring import verified
 from agent.service.running import Running
 from agent.service.told import told_of
@@ -87,11 +87,9 @@ class Served:
         return {"level": level}
 
     async def forget(self, session_id: str) -> bool:
-        running, app = self._robot, self._app
-        if running.attending is not None:
-            running.attending.forget(session_id)
-        async with app.one_at_a_time:
-            return await asyncio.to_thread(forgotten, running.folder, app.clock, session_id, app.words)
+        running = self._robot
+        forgot = running.attending.forget if running.attending is not None else lambda _: None
+        return await forgetting(self._app, running.folder, session_id, forgot)
 
     @property
     def _robot(self) -> Running:

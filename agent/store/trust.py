@@ -8,7 +8,7 @@ x = "…"                                        base64url of the raw Ed25519 ke
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,33 @@ def read(state: Path) -> Trust:
     if len(trusted) < len(keys) or len(commanding) < len(operators) or not isinstance(authority, str):
         raise BadInput(f"{path}: it names a key that is none", "register this robot again")
     return Trust(trusted, authority, commanding)
+
+
+class Watched:
+    """The same file for whoever asks often: read again when it has changed, and if it can't be read, as it was before."""
+
+    def __init__(self, state: Path, say: Callable[[str], None]) -> None:
+        self._state, self._say = state, say
+        self._seen: tuple[int, int, int] | None = None
+        self._held = Trust()
+
+    def now(self) -> Trust:
+        """Raises nothing; that the file is damaged is said once."""
+        seen = self._look()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._held = read(self._state)
+            except BadInput as error:
+                self._say(f"whom to believe: {error}")
+        return self._held
+
+    def _look(self) -> tuple[int, int, int]:
+        try:
+            status = (self._state / TRUST_FILE).stat()
+        except OSError:
+            return 0, 0, 0
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def write(state: Path, keys: Sequence[Mapping[str, Any]], authority: str, operators: Sequence[Mapping[str, Any]] | None = None) -> Trust:

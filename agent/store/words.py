@@ -25,6 +25,9 @@ WORDS_FOLDER = "words"
 BUSY_MS = 5_000
 """Nobody but the owner of the state folder writes; someone who looks at the file by hand may hold it for a moment."""
 
+FORGOTTEN_MAX = 1_000
+"""Sessions remembered as forgotten while this process lives: a turn of one that is under way ends within minutes."""
+
 SETTINGS = ("secure_delete=ON", "journal_mode=TRUNCATE", "synchronous=FULL", f"busy_timeout={BUSY_MS}")
 """TRUNCATE, not DELETE: with the latter a power cut could bring the journal's name back, and undo a commit."""
 
@@ -46,6 +49,7 @@ class Words:
         self._clock = clock
         self._path = state / TEXT_FILE
         self._keys = state / KEYS_FOLDER / WORDS_FOLDER
+        self._forgotten: dict[str, None] = {}
         with self._plainly():
             make_folder(self._keys.parent)
             make_folder(self._keys)
@@ -55,8 +59,10 @@ class Words:
         self._connection.close()
 
     def keep(self, session_id: str, turn_id: str, transcript: str, reply: str) -> None:
-        """Keeps one turn; the same turn again takes the place of what was kept of it."""
+        """Keeps one turn; the same turn again takes the place of what was kept of it. Of a session that was forgotten nothing is kept."""
         session = _hash(session_id)
+        if session in self._forgotten:  # a turn that was under way when it was
+            return
         said = {"session_id": session_id, "turn_id": turn_id, "transcript": transcript, "reply": reply}
         key = self._key(session) or self._new_key(session)
         sealed = seal(key, self._clock.secret(NONCE_BYTES), json.dumps(said).encode(), _bound(session, turn_id))
@@ -76,6 +82,9 @@ class Words:
     def forget(self, session_id: str) -> bool:
         """Destroys what was said in a session. True if anything was left of it; a repeat finishes one that was cut off."""
         session = _hash(session_id)
+        self._forgotten[session] = None
+        while len(self._forgotten) > FORGOTTEN_MAX:
+            del self._forgotten[next(iter(self._forgotten))]
         with self._plainly():
             # A `.part` is a key that was cut off on its way and never sealed anything; it goes all the same.
             destroyed = [_destroy(self._keys / name) for name in (session, f"{session}.part")]

@@ -219,3 +219,13 @@ def test_any_text_can_be_kept(tmp_path: Path) -> None:
             kept.keep(session, "t1", "\ud800 \0 🛎", "")
             assert [said["transcript"] for said in kept.read(session)] == ["\ud800 \0 🛎"]
             assert kept.forget(session)
+
+
+def test_a_turn_that_was_under_way_when_its_session_was_forgotten_is_not_kept(tmp_path: Path) -> None:
+    with words(tmp_path) as kept:
+        kept.keep("a", "t1", "hello", "hello")
+        assert kept.forget("a")
+        kept.keep("a", "t2", "my name is", "I see")
+        kept.keep("b", "t3", "hello", "hello")
+        assert kept.read("a") == []
+        assert len(kept.read("b")) == 1

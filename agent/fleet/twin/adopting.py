@@ -62,6 +62,11 @@ class Adopting:
         self.refused: Counter[str] = Counter()
         """How many twins were not taken, by code."""
 
+    @property
+    def on_trial(self) -> bool:
+        """What the robot is open with is on trial."""
+        return self._tried is not None
+
     def reported(self) -> bytes:
         """The body of `twin/reported` as it stands; to be told again with every connection."""
         return contract.written(twin.reported(self._book.standing, self._around.software))

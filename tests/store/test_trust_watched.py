@@ -1,0 +1,26 @@
+"""Whom to believe is read again when it has changed, and stays as it was where the file can't be read."""
+
+import os
+from pathlib import Path
+
+from agent.contract.registration import jwks
+from agent.contract.signing import SigningKey
+from agent.store import trust
+
+ONE, TWO = (SigningKey.from_seed(bytes([number]) * 32) for number in (1, 2))
+
+
+def test_a_change_is_seen_and_damage_is_said_once_and_survived(tmp_path: Path) -> None:
+    said: list[str] = []
+    watched = trust.Watched(tmp_path, said.append)
+    assert not watched.now().ack_keys
+    trust.write(tmp_path, jwks([ONE.public]), "", jwks([TWO.public]))
+    assert set(watched.now().operator_keys) == {TWO.key_id}
+    trust.write(tmp_path, jwks([TWO.public]), "")
+    assert set(watched.now().ack_keys) == {TWO.key_id}
+    (tmp_path / trust.TRUST_FILE).write_bytes(os.urandom(200))
+    assert set(watched.now().ack_keys) == {TWO.key_id}
+    assert watched.now() is watched.now()
+    assert len(said) == 1
+    trust.write(tmp_path, jwks([ONE.public]), "", jwks([TWO.public]))
+    assert set(watched.now().ack_keys) == {ONE.key_id}
