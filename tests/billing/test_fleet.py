@@ -4,6 +4,7 @@ import asyncio
 import datetime
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import orjson
 import pytest
 
 from agent.billing import fleet as rooms
-from agent.billing.access import Access, audit
+from agent.billing.access import Access, audit, credentials
+from agent.billing.access.credentials import Principal
 from agent.billing.access.denied import TooMany, UnknownDevice
 from agent.billing.access.tables import AUDIT
 from agent.billing.fleet import BURST, Fleet, Reply, books, noticing
@@ -357,6 +359,46 @@ def test_who_is_silent_for_longer_than_usual_is_an_alarm_until_heard_again(tmp_p
         await pass_(0)
         watching = world.noticing(listening=lambda: False)
         assert await pass_(1000) == []
+
+    with_world(tmp_path, story)
+
+
+def test_who_was_struck_off_is_silent_in_peace_and_nobody_mutes_its_own_alarm(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        clock, store, watching = world.backend.clock, world.backend.store, world.noticing()
+        access = Access(store, BACKEND_KEY, clock)
+        robot = Principal("0" * 16, "robot", TENANT, NAME, frozenset({"usage:write"}))
+        office = Principal("1" * 16, "office", TENANT, "", frozenset({"usage:write"}))
+        for one in (robot, office):
+            await store.write(lambda connection, one=one: credentials.add(connection, one, clock.utc(), secret_hash=b"x"))  # type: ignore[misc]
+        gone = presence.Presence(device=DEVICE, online=False, conn_id=presence.ConnId(boot=1, connect=1), why="decommissioned")
+        await world.hear("state/presence", presence.written(gone))
+        await watching.note()
+        clock.advance(4 * 3600)
+        await watching.note()
+        await access.robots.revoke(TENANT, NAME)
+        for _ in range(3):
+            await watching.note()
+            clock.advance(400 * 3600)
+        assert [line.split(": ", 2)[2].split(" since")[0] for line in world.said] == [
+            "silent raised: not heard",
+            "silent cleared: it was struck off",
+        ]
+        again = replace(robot, id="2" * 16)
+        await store.write(lambda connection: credentials.add(connection, again, clock.utc(), secret_hash=b"x"))
+        await watching.note()
+        assert len(world.said) == 3
+
+    with_world(tmp_path, story)
+
+
+def test_what_a_robot_adds_to_an_alarm_takes_no_name_of_the_webhooks(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.hear("event/alarm", raised().replace(b"{", b'{"id":"x","received":"never",', 1))
+        ((id_, body),) = await world.backend.rows(WEBHOOK, "id", "body")
+        told = orjson.loads(body)
+        assert told["id"] == id_
+        assert told["received"] == audit.stamp(world.backend.clock.utc())
 
     with_world(tmp_path, story)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from agent.billing.access import audit
 from agent.billing.access.denied import Forbidden, Unauthorized
@@ -115,6 +115,17 @@ def find(connection: Connection, id_: str) -> Credential | None:
 def listed(connection: Connection) -> list[dict[str, Any]]:
     """All there are, oldest first, without anything secret."""
     return [_shown(row) for row in connection.execute(select(CREDENTIAL).order_by(CREDENTIAL.c.created, CREDENTIAL.c.id))]
+
+
+def struck_off(connection: Connection, whose: tuple[str, str] | None = None) -> set[tuple[str, str]]:
+    """Robots, (tenant, device), that had credentials of their own and have none that is good: they were revoked, or left.
+
+    One that is enrolled again has another. `whose`: only that robot is looked at.
+    """
+    of = (CREDENTIAL.c.tenant, CREDENTIAL.c.device)
+    wanted = select(*of).where(CREDENTIAL.c.device != "").group_by(*of).having(func.min(CREDENTIAL.c.revoked) != "")
+    wanted = wanted.where(CREDENTIAL.c.tenant == whose[0], CREDENTIAL.c.device == whose[1]) if whose else wanted
+    return {(tenant, device) for tenant, device in connection.execute(wanted)}
 
 
 def revoke(connection: Connection, id_: str, now: datetime.datetime) -> bool:

@@ -117,7 +117,7 @@ def put_alarm(connection: Connection, robot: Robot, told: Alarm, taking: Taking)
         sqlite.put(connection, ALARM, [row])
     tell(connection, robot, taking, Line(f"alarm.{told.state}", told.name, {"message": told.message, "by": told.by}))
     if taking.hook and taking.room:
-        body = orjson.dumps({"id": taking.hook, "received": now} | told.model_dump(), option=orjson.OPT_SORT_KEYS)
+        body = orjson.dumps(told.model_dump() | {"id": taking.hook, "received": now}, option=orjson.OPT_SORT_KEYS)
         connection.execute(insert(WEBHOOK).values(id=taking.hook, body=body, created=now, tries=0))
         last_out = connection.execute(select(WEBHOOK.c.n).order_by(WEBHOOK.c.n.desc()).limit(1).offset(WAITING_MAX)).scalar()
         if last_out is not None:

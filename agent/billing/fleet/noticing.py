@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection, Row, and_, insert, select
 
 from agent.billing.access import audit
+from agent.billing.access.credentials import struck_off
 from agent.billing.fleet import Fleet, books
 from agent.billing.fleet.books import Robot
 from agent.billing.fleet.silence import Habit
@@ -41,9 +42,6 @@ MESSAGES: Final = {
     "gap": "records are missing for good: the robot declares them lost",
 }
 """By the kind of a finding, which is the name of the alarm."""
-
-GONE: Final = "decommissioned"
-
 
 Step = Callable[[], Coroutine[Any, Any, None]]
 
@@ -158,17 +156,20 @@ def _unnoticed(connection: Connection) -> Sequence[Row[Any]]:
 
 
 def _turned(connection: Connection, now: datetime.datetime, since: datetime.datetime) -> list[tuple[Robot, Alarm]]:
-    """Robots whose silence has become an alarm, or has ended."""
+    """Robots whose silence has become an alarm, or has ended, be it that they were struck off; what they say themselves counts nothing."""
     ours = and_(ALARM.c.device_id == SEEN.c.device_id, ALARM.c.by == "backend", ALARM.c.name == "silent")
     joined = SEEN.join(device, device.c.id == SEEN.c.device_id).outerjoin(ALARM, ours)
+    left = struck_off(connection)
     wanted = select(SEEN, device.c.tenant, device.c.name, ALARM.c.state).select_from(joined).where(SEEN.c.heard != "")
     turned: list[tuple[Robot, Alarm]] = []
     for row in connection.execute(wanted):
+        gone = (row.tenant, row.name) in left
         habit = Habit(datetime.datetime.fromisoformat(row.heard), row.span_s)
-        silent = habit.silent(now, since) and GONE not in row.presence
-        if silent != (row.state == "raised") and (silent or habit.heard >= since) and len(turned) < AT_ONCE_MAX:
+        silent = habit.silent(now, since) and not gone
+        if silent != (row.state == "raised") and (silent or gone or habit.heard >= since) and len(turned) < AT_ONCE_MAX:
             robot = Robot(row.device_id, row.tenant, row.name)
-            said = f"not heard since {row.heard}; it is never silent for so long" if silent else "it is heard again"
+            over = "it was struck off" if gone else "it is heard again"
+            said = f"not heard since {row.heard}; it is never silent for so long" if silent else over
             facts = {"heard": row.heard, "usual_s": habit.span_s}
             told = {"since": audit.stamp(now), "message": said, "facts": facts, "by": "backend"}
             turned.append((robot, Alarm(name="silent", state="raised" if silent else "cleared", device=robot.name, **told)))
