@@ -20,7 +20,7 @@ from agent.errors import BadInput
 from agent.fleet.commands import COMMANDS, spec
 from agent.fleet.order import Addressee, Asked, Cached, Drop, Expire, Reject, Run, Standing, decide
 from agent.fleet.running import Outcome, Post, Runner, Say, topic_of
-from agent.fleet.running.refusals import TOGETHER_S, Refusal, Refusals
+from agent.fleet.running.refusals import LOOK_S, Refusal, Refusals
 from agent.link.bucket import Bucket
 from agent.ports import CommandBook, Delivered, Known, Steerable
 
@@ -149,7 +149,7 @@ class Executor:
             if self._clock.monotonic() - forgot_s >= FORGET_EVERY_S:
                 await self._runner.patiently(lambda: self._book.forget(KEPT_DAYS))
                 forgot_s = self._clock.monotonic()
-            await self._clock.sleep(TOGETHER_S)
+            await self._clock.sleep(LOOK_S)
             for refusal in self._refusals.due(self._clock.monotonic()):
                 self._refused(refusal)
 

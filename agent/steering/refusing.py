@@ -8,7 +8,7 @@ from agent.contract import wire
 from agent.contract.fleet import alarm
 from agent.contract.fleet.alarm import Refusals
 from agent.errors import VoxmeterError
-from agent.fleet.running.refusals import TOGETHER_S, Refusal
+from agent.fleet.running.refusals import LOOK_S, Refusal
 from agent.fleet.running.refusals import Refusals as Thinned
 from agent.ports import Outbox
 
@@ -41,7 +41,7 @@ class Refusing:
         """Tells what waited, until cancelled; then what is left."""
         try:
             while True:
-                await self._clock.sleep(TOGETHER_S)
+                await self._clock.sleep(LOOK_S)
                 for refusal in self._thinned.due(self._clock.monotonic()):
                     self.told(refusal)
         finally:

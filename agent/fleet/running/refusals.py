@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 TOGETHER_S = 60.0
 """After the first of a code, further ones are told together, once in so long."""
 
+LOOK_S = 10.0
+"""Between two looks at what is due: nobody hears of it much later than that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

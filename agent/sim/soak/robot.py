@@ -18,12 +18,13 @@ import numpy as np
 import orjson
 
 from agent import profile as profiles
-from agent.app import App, opened, stopped
+from agent.app import App, opened
 from agent.clock import SystemClock
 from agent.errors import VoxmeterError
 from agent.live import Live, conversing, in_hall
 from agent.profile import Profile
 from agent.sim.soak.card import Card
+from agent.tasks import stopped
 from agent.values import Turn
 from agent.weights import catalog
 

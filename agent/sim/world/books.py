@@ -1,6 +1,6 @@
 """Both sides' books as the checks compare them: what robots appended, read from their folders, and what the backend holds and bills."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -109,8 +109,8 @@ class Billing:
     totals: Sequence[Data] = ()
     """Its running totals, by stage."""
     records: int = 0
-    audit: set[tuple[str, str]] = field(default_factory=set)
-    """Of the lines of its audit log: (device, the code it names, else its action)."""
+    audit: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What its audit log tells: (device, the code it names, else its action) -> how often."""
 
 
 def billing(folder: Path) -> Billing:
@@ -126,7 +126,8 @@ def billing(folder: Path) -> Billing:
             held.forks = {names[device] for (device,) in connection.execute(forks)}
             held.totals = usage_totals(connection, group_by=("stage",))
             for line in connection.execute(select(AUDIT)):
-                held.audit.add((line.device, str(orjson.loads(line.told).get("code", line.action))))
+                told = orjson.loads(line.told)
+                held.audit[line.device, str(told.get("code", line.action))] += int(told.get("count", 1))
     finally:
         engine.dispose()
     return held

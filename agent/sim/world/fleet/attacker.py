@@ -18,7 +18,7 @@ from agent.contract.fleet.command import COMMAND_BYTES_MAX, Command
 from agent.contract.fleet.twin import Desired
 from agent.contract.registration import signed_time
 from agent.contract.signing import SigningKey
-from agent.sim.world.fleet.operator import Ordered
+from agent.sim.world.fleet.operator import ONCE, Ordered
 
 MEGABYTE = 1_000_000
 
@@ -59,8 +59,10 @@ class Seen(NamedTuple):
 
 
 def seen(orders: Iterable[Ordered], device: str) -> list[Seen]:
-    """What somebody who reads along has of the commands that this robot has answered."""
-    return [Seen(one.command.cmd_id, one.content) for one in orders if one.device == device and one.answered and one.content]
+    """What somebody who reads along has of the commands that this robot has answered; first those of which is known how often they were
+    done."""
+    answered = [one for one in orders if one.device == device and one.answered and one.content]
+    return [Seen(one.command.cmd_id, one.content) for one in sorted(answered, key=lambda one: one.command.op != ONCE)]
 
 
 def against(robot: str, loot: Loot, chance: Random, *, big_bytes: int = MEGABYTE) -> list[Tried]:

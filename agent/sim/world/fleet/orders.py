@@ -1,7 +1,7 @@
 """What must be true of commands and of attacks when a scenario has ended: (whether it is, what is told of it)."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from agent.sim.world.evidence import REFUSED, Attack, Evidence
 from agent.sim.world.fleet.operator import ONCE, Ordered
@@ -21,16 +21,28 @@ def commands(found: Evidence) -> tuple[bool, str]:
     return bool(found.orders) and not wrong, few(wrong) if wrong else told
 
 
-def attacks(found: Evidence, audit: Collection[tuple[str, str]]) -> tuple[bool, str]:
-    """None did any harm, and each is on record. `audit`: (device, code or action) of the lines of the backend's log."""
-    wrong = [f"{one.kind} against {one.device}: {why}" for one in found.attacks if (why := _harm(one, found, audit))]
+def attacks(found: Evidence, audit: Mapping[tuple[str, str], int]) -> tuple[bool, str]:
+    """None did any harm, and each is on record. `audit`: (device, code or action) -> how often the backend's log tells of it."""
+    wrong = [f"{one.kind} against {one.device}: {why}" for one in found.attacks if (why := _harm(one, found))]
+    wrong += _unrecorded(found, audit)
     kinds = Counter(one.kind for one in found.attacks)
     told = f"{len(found.attacks)} refused and on record: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     return bool(found.attacks) and not wrong, few(wrong) if wrong else told
 
 
-def _harm(one: Attack, found: Evidence, audit: Collection[tuple[str, str]]) -> str:
-    """What is wrong after an attack; empty: nothing."""
+def _unrecorded(found: Evidence, audit: Mapping[tuple[str, str], int]) -> list[str]:
+    """By device and code: the log must tell of as many as there were."""
+    made = Counter((one.device, one.proof.removeprefix("audit ")) for one in found.attacks if one.proof.startswith("audit "))
+    wrong = []
+    for (device, codes), count in sorted(made.items()):
+        told = sum(audit.get((device, code), 0) for code in codes.split(","))
+        if told < count:
+            wrong.append(f"{count} attacks on {device} that are {codes}, and the log tells of {told}")
+    return wrong
+
+
+def _harm(one: Attack, found: Evidence) -> str:
+    """What is wrong after an attack, as far as it concerns it alone; empty: nothing."""
     order = next((order for order in found.orders if order.command.cmd_id == one.cmd_id), None)
     done = found.did.get(one.device, {}).get(("speak", one.cmd_id), 0)
     if done > (order is not None and order.command.op == ONCE):
@@ -43,7 +55,7 @@ def _harm(one: Attack, found: Evidence, audit: Collection[tuple[str, str]]) -> s
     elif where == "said":
         noted = any(what in line for line in found.says.get(one.device, ()))
     else:
-        noted = any((one.device, code) in audit for code in what.split(","))
+        noted = True  # counted together
     return "" if noted else f"nobody has it on record ({one.proof})"
 
 

@@ -57,7 +57,7 @@ def test_what_went_wrong_with_a_command_is_seen(order: Ordered, times: int, why:
 
 def test_a_scenario_without_commands_has_not_shown_anything() -> None:
     assert not orders.commands(found())[0]
-    assert not orders.attacks(found(), set())[0]
+    assert not orders.attacks(found(), {})[0]
     assert orders.figures(found()) == {}
 
 
@@ -81,4 +81,12 @@ def test_an_attack_is_on_record_and_did_no_harm(attack: Attack, *, ok: bool) -> 
     given = (ordered(1, "say", "succeeded", told=2), ordered(2, "say", "succeeded"))
     did = {("speak", ID.format(1)): 1, ("speak", ID.format(2)): 1, ("speak", ID.format(3)): 1}
     evidence = found(*given, did=did, attacks=(attack,))
-    assert orders.attacks(evidence, {(ROBOT, "bad-signature")})[0] is ok
+    assert orders.attacks(evidence, {(ROBOT, "bad-signature"): 1})[0] is ok
+
+
+def test_the_log_must_tell_of_as_many_attacks_as_there_were() -> None:
+    evidence = found(attacks=(Attack("forged", ROBOT, "audit bad-signature"),) * 3)
+    assert orders.attacks(evidence, {(ROBOT, "bad-signature"): 3})[0]
+    ok, says = orders.attacks(evidence, {(ROBOT, "bad-signature"): 2})
+    assert not ok
+    assert "tells of 2" in says
