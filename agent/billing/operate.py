@@ -18,7 +18,7 @@ from agent.billing.access import Access, audit, operators
 from agent.billing.access.denied import Unknown
 from agent.billing.access.keyfile import KEY_FILE, key_of
 from agent.billing.access.registration import Minting
-from agent.billing.access.robots.authority import CERTIFICATE_FILE, LIST_FILE, Authority, authority_of
+from agent.billing.access.robots.authority import CERTIFICATE_FILE, GIVEN_FILE, LIST_FILE, Authority, authority_of
 from agent.billing.ledger import Store, sqlite
 from agent.billing.ledger.folder import Folder
 from agent.billing.twins import Twins, wished
@@ -134,7 +134,7 @@ async def _authority_here(store: Store, folder: Path, clock: Clock) -> Authority
 
 def _authority(folder: Path) -> dict[str, Any]:
     """`{certificate, file, list}`: whom brokers are to believe, PEM, and where that and the list of the revoked are."""
-    path = folder / CERTIFICATE_FILE
+    path = folder / (GIVEN_FILE if (folder / GIVEN_FILE).exists() else CERTIFICATE_FILE)
     try:
         certificate = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:

@@ -144,6 +144,8 @@ async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say:
     authority = await authority_of(store, settings.folder, clock, days=settings.certificate_days, given=settings.devices)
     access, ingest = Access(store, key, clock, authority), Ingest(store, key, clock)
     await access.robots.publish()
+    if lost := await access.robots.unlisted():
+        say(f"{lost} revoked certificates are on no list: another authority issued them; brokers must not believe that any more")
     hook = _webhook(settings, clock)
     telling = [Telling(store, hook, clock, say)] if hook else []
     twins = Twins(store, key, clock)

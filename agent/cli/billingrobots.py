@@ -30,6 +30,8 @@ def revoke(
     told = ordered(state_dir, {"op": "revoke", "tenant": tenant, "device": device})
     line = f"{robot}: {told['credentials']} credentials and {told['certificates']} certificates revoked; "
     line += f"have the broker read {told['list']} anew" if told["list"] else "the list for the broker is written when the backend starts"
+    if told.get("unlisted"):
+        line += f"; {told['unlisted']} of another authority are on no list: the broker must not believe that authority any more"
     out(as_json, told, lambda console: console.print(line, soft_wrap=True))
 
 

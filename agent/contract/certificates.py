@@ -5,6 +5,7 @@ request; the key never leaves it. Keys are ECDSA P-256, which every TLS library 
 """
 
 import datetime
+import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,13 @@ def read(chain: bytes) -> Shown:
         return Shown(_common_name(held), held.serial_number, held.not_valid_before_utc, held.not_valid_after_utc)
     except Trouble as error:
         raise BadInput("this is no certificate with a name, in PEM", "give the text that begins with -----BEGIN") from error
+
+
+def anchor_of(authority: bytes) -> bytes:
+    """32 bytes: what others know an authority (PEM) by, its name and its key, which stay when its certificate is made anew."""
+    held = x509.load_pem_x509_certificate(authority)
+    key = held.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(held.subject.public_bytes() + key).digest()
 
 
 def usable(key: bytes) -> bool:

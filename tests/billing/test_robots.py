@@ -7,12 +7,24 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
 from cryptography import x509
 
 from agent.billing.access import Access, audit, operators
 from agent.billing.access.registration import Minting
 from agent.billing.access.robots import issued
-from agent.billing.access.robots.authority import CERTIFICATE_FILE, DAYS, KEY_FILE, LIST_FILE, Authority, authority_of, both
+from agent.billing.access.robots.authority import (
+    CERTIFICATE_FILE,
+    DAYS,
+    GIVEN_FILE,
+    KEY_FILE,
+    LIST_FILE,
+    Authority,
+    authority_of,
+    both,
+    ids_of,
+)
+from agent.billing.access.tables import ISSUED
 from agent.billing.ledger import Store
 from agent.contract import certificates
 from agent.contract.registration import Registered, leaving, registering, requesting
@@ -166,7 +178,7 @@ def test_a_revoked_robot_is_told_so_and_listed_and_a_stranger_is_not(tmp_path: P
         serial = certificates.read((told.certificate or "").encode()).serial
         assert (await asked(web, headers, csr())).status_code == 201
         done = await web.access.robots.revoke(TENANT, NAME)
-        assert done == {"robot": f"{TENANT}/{NAME}", "credentials": 1, "certificates": 1, "list": str(tmp_path / LIST_FILE)}
+        assert done == {"robot": f"{TENANT}/{NAME}", "credentials": 1, "certificates": 1, "list": str(tmp_path / LIST_FILE), "unlisted": 0}
         answer = await asked(web, headers, csr())
         assert (answer.status_code, error(answer)) == (401, "revoked")
         stranger = await asked(web, bearer("vx_0123456789abcdef_" + "A" * 43), csr())
@@ -261,6 +273,67 @@ def test_an_authority_that_is_given_is_used_and_must_be_given_again(tmp_path: Pa
     for days in (0, 5000):
         with pytest.raises(BadInput, match="can't live"):
             authority(tmp_path, days=days)
+
+
+def given(folder: Path, name: str, key: bytes = b"") -> tuple[tuple[Path, Path], certificates.Certificate]:
+    made = certificates.authority(name, SimulatedClock().utc(), 4000, key)
+    files = folder / "ca.pem", folder / "ca.key"
+    for path, content in zip(files, (made.certificate, made.key), strict=True):
+        path.write_bytes(content)
+    return files, made
+
+
+def lists(folder: Path) -> dict[str, list[int]]:
+    ends = b"-----END X509 CRL-----"
+    parts = [x509.load_pem_x509_crl(part + ends) for part in (folder / LIST_FILE).read_bytes().split(ends)[:-1]]
+    return {one.issuer.rfc4514_string(): [lost.serial_number for lost in one] for one in parts}
+
+
+def test_a_certificate_of_the_authority_that_is_made_anew_keeps_its_list(tmp_path: Path) -> None:
+    async def run(web: Web, headers: dict[str, str], told: Registered) -> None:
+        first = await web.access.robots.revoke(TENANT, NAME)
+        before = listed(tmp_path)
+        assert (len(before), first["unlisted"]) == (1, 0)
+        (tmp_path / CERTIFICATE_FILE).unlink()
+        web.clock.advance(3600)
+        web.access.robots.authority = await authority_of(web.store, tmp_path, web.clock)
+        await web.access.robots.publish()
+        assert listed(tmp_path) == before
+        rows = sqlalchemy.update(ISSUED).values(authority=ids_of(web.access.robots.authority.held)[1])
+        await web.store.write(lambda connection: connection.execute(rows) and None)  # as books of before have it
+        await web.access.robots.publish()
+        assert listed(tmp_path) == before
+
+    with_authority(tmp_path, run)
+
+
+def test_who_was_revoked_stays_listed_when_another_authority_is_given(tmp_path: Path) -> None:
+    async def run(web: Web, headers: dict[str, str], told: Registered) -> None:
+        own = (tmp_path / CERTIFICATE_FILE).read_bytes()
+        files, site = given(tmp_path, "the site's")
+        robots = web.access.robots
+        robots.authority = await authority_of(web.store, tmp_path, web.clock, given=files)
+        serial = certificates.read((told.certificate or "").encode()).serial
+        new = await asked(web, headers, csr())
+        assert new.status_code == 201
+        gone = await robots.revoke(TENANT, NAME)
+        assert (gone["certificates"], gone["unlisted"]) == (2, 0)
+        theirs = certificates.read(new.json()["certificate"].encode()).serial
+        assert lists(tmp_path) == {"CN=the site's": [theirs], "CN=voxmeter devices": [serial]}
+        assert (tmp_path / CERTIFICATE_FILE).read_bytes() == own
+        assert (tmp_path / GIVEN_FILE).read_bytes() == site.certificate
+        with pytest.raises(BadInput, match="to go back"):
+            await authority_of(web.store, tmp_path, web.clock)
+        third, _ = given(tmp_path, "the next")
+        robots.authority = await authority_of(web.store, tmp_path, web.clock, given=third)
+        assert await robots.unlisted() == 1
+        assert (await robots.revoke(TENANT, NAME))["unlisted"] == 1
+        (tmp_path / GIVEN_FILE).unlink()
+        robots.authority = await authority_of(web.store, tmp_path, web.clock)
+        await robots.publish()
+        assert lists(tmp_path) == {"CN=voxmeter devices": [serial]}
+
+    with_authority(tmp_path, run)
 
 
 def test_what_robots_show_is_not_replaced_where_its_key_was_lost(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         """Raises LedgerBusy naming the owner."""
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        self._lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -32,7 +32,7 @@ class Folder:
         os.fchmod(self._lock, MODE)  # of a file that was there before, too
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        self._mark = os.open(path / MARK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        self._mark = os.open(path / MARK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
         os.fchmod(self._mark, MODE)
 
     def is_as_left(self, backend_id: str, commits: int) -> bool:

@@ -48,8 +48,8 @@ class Robots:
     async def revoke(self, tenant: str, device: str) -> dict[str, Any]:
         """Strikes a robot off: credentials and certificates are good for nothing from now on. Raises UnknownDevice.
 
-        `{robot, credentials, certificates, list}`: how many were good; `list` is where brokers find what to refuse, empty where none
-        is written.
+        `{robot, credentials, certificates, list, unlisted}`: how many were good; `list` is where brokers find what to refuse, empty
+        where none is written; `unlisted`: so many stand on no list.
         """
         return await self._struck_off(tenant, device, "operator", "device.revoked", lambda _: None)
 
@@ -68,8 +68,15 @@ class Robots:
         authority, now = self.authority, self._clock.utc()
         if authority is None:
             return ""
-        serials = await self._store.read(lambda connection: issued.revoked(connection, authority.id, now))
+        serials = await self._store.read(lambda connection: issued.revoked(connection, authority, now))
         return authority.publish(serials, now)
+
+    async def unlisted(self, whose: tuple[str, str] | None = None) -> int:
+        """How many revoked certificates, of all robots or of one, brokers can't be told of: another authority issued them."""
+        authority, now = self.authority, self._clock.utc()
+        if authority is None:
+            return 0
+        return await self._store.read(lambda connection: issued.unlisted(connection, authority, now, whose))
 
     async def _struck_off(self, tenant: str, device: str, actor: str, action: str, check: Callable[[Connection], None]) -> dict[str, Any]:
         now = self._clock.utc()
@@ -87,7 +94,8 @@ class Robots:
 
         ids, gone = await self._store.write(work)
         self._forget(ids)
-        return {"robot": f"{tenant}/{device}", "credentials": len(ids), "certificates": gone, "list": await self.publish()}
+        told = {"robot": f"{tenant}/{device}", "credentials": len(ids), "certificates": gone, "list": await self.publish()}
+        return told | {"unlisted": await self.unlisted((tenant, device))}
 
 
 def _key_of(connection: Connection, tenant: str, device: str, key_id: str) -> bytes:

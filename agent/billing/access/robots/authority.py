@@ -1,15 +1,18 @@
 """Keeps the authority that vouches for robots: the backend's own, made once, durably, or one that its operator gives at each start.
 
-    keys/device-authority.key    the own one's key; none for one that is given
-    keys/device-authority.crt    whom brokers are to believe
-    devices.crl                  what it no longer vouches for, for brokers
+    keys/device-authority.key          the own one's
+    keys/device-authority.crt
+    keys/device-authority-given.crt    one that was given; its key is the operator's
+    devices.crl                        what is no longer vouched for, for brokers: a list of each whose key is at hand
 
-The own key is on the disk before its certificate is made, so a start that is cut off between the two is finished by the next.
+The own key is on the disk before its certificate is made, so a start that is cut off between the two is finished by the next. An
+authority is known by its name and key: its certificate may be made anew. Once one has been given, the own one only lists what it
+issued. Of a third nothing can be listed any more; then a broker that checks lists refuses all its robots, and they ask anew.
 """
 
 import datetime
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from agent.files import read_beginning, read_private, sync_folder, write_durably
 
 CERTIFICATE_FILE = Path("keys") / "device-authority.crt"
 KEY_FILE = Path("keys") / "device-authority.key"
+GIVEN_FILE = Path("keys") / "device-authority-given.crt"
 LIST_FILE = "devices.crl"
 FOLDER_MODE = 0o700
 
@@ -45,6 +49,10 @@ LIST_DAYS = 3650
 
 GIVEN = "give --device-authority and its key again, or put back the backend's own keys/device-authority.key"
 
+CLOSED = "chmod 600 it, and ask who else was on the machine"
+
+AGAIN = f"give --device-authority and its key again, or remove {GIVEN_FILE.name} to go back to the backend's own"
+
 
 @dataclass(frozen=True, slots=True)
 class Authority:
@@ -54,24 +62,37 @@ class Authority:
     folder: Path
     """The backend's, where the list is kept."""
     days: int = DAYS
+    beside: Certificate | None = None
+    """The backend's own, where another was given: what it issued may still be in use."""
 
     @property
     def id(self) -> str:
         """16 hex digits."""
-        return hashlib.sha256(self.held.certificate).hexdigest()[:16]
+        return ids_of(self.held)[0]
+
+    @property
+    def listing(self) -> list[Certificate]:
+        """Of whom there is a list."""
+        return [self.held] if self.beside is None else [self.held, self.beside]
 
     def issue(self, csr: str, name: str, now: datetime.datetime) -> bytes:
         """PEM, the robot's own first, then the authority's. Raises BadInput for a request that is not that name's."""
         return certificates.issue_from(self.held, csr.encode(), name, now, self.days) + self.held.certificate
 
-    def publish(self, serials: Mapping[int, datetime.datetime], now: datetime.datetime) -> str:
-        """Writes the list; where it is. Raises BadInput where the disk refuses."""
+    def publish(self, serials: Sequence[Mapping[int, datetime.datetime]], now: datetime.datetime) -> str:
+        """Writes the list, given what is revoked of each in `listing`; where it is. Raises BadInput where the disk refuses."""
         path = self.folder / LIST_FILE
+        lists = [certificates.revocations(by, lost, now, LIST_DAYS) for by, lost in zip(self.listing, serials, strict=True)]
         try:
-            write_durably(path, certificates.revocations(self.held, serials, now, LIST_DAYS))
+            write_durably(path, b"".join(lists))
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror or error}", "check space and rights of the folder") from error
         return str(path)
+
+
+def ids_of(held: Certificate) -> tuple[str, str]:
+    """By what the books know an authority: its own id, and the one it had in books that went by its certificate."""
+    return certificates.anchor_of(held.certificate).hex()[:16], hashlib.sha256(held.certificate).hexdigest()[:16]
 
 
 def both(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
@@ -92,15 +113,16 @@ async def authority_of(store: Store, folder: Path, clock: Clock, *, days: int = 
         lambda connection: connection.execute(select(ISSUED.c.serial).where(ISSUED.c.expires > stamp(clock.utc())).limit(1)).first()
     )
     try:
-        held = _given(folder, *given) if given else _own(folder, clock, needed=in_use is not None)
+        if given:
+            return Authority(_given(folder, *given), folder, days, _beside(folder))
+        return Authority(_own(folder, clock, needed=in_use is not None), folder, days)
     except OSError as error:
         raise BadInput(f"{error.filename or folder}: {error.strerror or error}", "check space and rights of folder and files") from error
-    return Authority(held, folder, days)
 
 
 def _given(folder: Path, certificate: Path, key: Path) -> Certificate:
     held = certificates.checked_authority(Certificate(certificate.read_bytes(), key.read_bytes()))
-    kept = folder / CERTIFICATE_FILE
+    kept = folder / GIVEN_FILE
     found = read_beginning(kept, certificates.PEM_BYTES_MAX)
     if found is None or found[0] != held.certificate:
         kept.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -108,10 +130,24 @@ def _given(folder: Path, certificate: Path, key: Path) -> Certificate:
     return held
 
 
+def _beside(folder: Path) -> Certificate | None:
+    """The backend's own, as far as it is there: nothing is made."""
+    shown = read_beginning(folder / CERTIFICATE_FILE, certificates.PEM_BYTES_MAX)
+    secret = read_private(folder / KEY_FILE, certificates.PEM_BYTES_MAX, CLOSED)
+    if shown is None or secret is None:
+        return None
+    try:
+        return certificates.checked_authority(Certificate(shown[0], secret))
+    except BadInput:  # the certificate beside the key is another's
+        return None
+
+
 def _own(folder: Path, clock: Clock, *, needed: bool) -> Certificate:
     certificate, key = folder / CERTIFICATE_FILE, folder / KEY_FILE
+    if (folder / GIVEN_FILE).exists():
+        raise BadInput(f"robots show certificates of the authority in {GIVEN_FILE.name}, which was given before", AGAIN)
     key.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    secret = read_private(key, certificates.PEM_BYTES_MAX, "chmod 600 it, and ask who else was on the machine")
+    secret = read_private(key, certificates.PEM_BYTES_MAX, CLOSED)
     shown = read_beginning(certificate, certificates.PEM_BYTES_MAX)
     if secret is None and (shown or needed):
         raise BadInput(f"{key} is missing, and robots show certificates of its authority", GIVEN)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from agent.billing.access import audit
 from agent.billing.access.denied import TooMany
-from agent.billing.access.robots.authority import Authority
+from agent.billing.access.robots.authority import Authority, ids_of
 from agent.billing.access.tables import ISSUED
 from agent.contract import certificates
 
@@ -31,7 +31,7 @@ def certificate(
     name = certificates.device_name(*whose)
     key_hash = hashlib.sha256(certificates.requested(csr.encode(), name)).digest()
     soon = audit.stamp(now + datetime.timedelta(days=authority.days) / 2)
-    same = _of(*whose) & (ISSUED.c.key_hash == key_hash) & (ISSUED.c.authority == authority.id) & (ISSUED.c.revoked == "")
+    same = _of(*whose) & (ISSUED.c.key_hash == key_hash) & ISSUED.c.authority.in_(ids_of(authority.held)) & (ISSUED.c.revoked == "")
     held = connection.execute(select(ISSUED.c.certificate).where(same & (ISSUED.c.expires > soon)).limit(1)).scalar()
     if held is not None:
         return str(held)
@@ -54,10 +54,25 @@ def revoke(connection: Connection, tenant: str, device: str, now: datetime.datet
     return int(connection.execute(update(ISSUED).where(good).values(revoked=audit.stamp(now))).rowcount)
 
 
-def revoked(connection: Connection, authority: str, now: datetime.datetime) -> dict[int, datetime.datetime]:
-    """Serial -> since when, of those that an authority issued and that would still be good."""
-    lost = (ISSUED.c.authority == authority) & (ISSUED.c.revoked != "") & (ISSUED.c.expires > audit.stamp(now))
-    return {int(row.serial, 16): _moment(row) for row in connection.execute(select(ISSUED).where(lost).order_by(ISSUED.c.revoked))}
+def revoked(connection: Connection, authority: Authority, now: datetime.datetime) -> list[dict[int, datetime.datetime]]:
+    """Serial -> since when, of those that each in `listing` issued and that would still be good."""
+    found: list[dict[int, datetime.datetime]] = []
+    for one in authority.listing:
+        wanted = select(ISSUED).where(_lost(now) & ISSUED.c.authority.in_(ids_of(one))).order_by(ISSUED.c.revoked)
+        found.append({int(row.serial, 16): _moment(row) for row in connection.execute(wanted)})
+    return found
+
+
+def unlisted(connection: Connection, authority: Authority, now: datetime.datetime, whose: tuple[str, str] | None = None) -> int:
+    """How many that are revoked and would still be good stand on no list, for their authority's key is not here; `whose`: of one robot."""
+    known = [id_ for one in authority.listing for id_ in ids_of(one)]
+    lost = _lost(now) & ISSUED.c.authority.not_in(known)
+    lost = lost & _of(*whose) if whose else lost
+    return int(connection.execute(select(func.count(ISSUED.c.serial)).where(lost)).scalar_one())
+
+
+def _lost(now: datetime.datetime) -> Any:
+    return (ISSUED.c.revoked != "") & (ISSUED.c.expires > audit.stamp(now))
 
 
 def listed(connection: Connection, tenant: str, device: str) -> list[dict[str, Any]]:
