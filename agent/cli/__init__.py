@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -42,6 +44,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"voxmeter {metadata.version('voxmeter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False) -> None:
+    """The agent on a customer-service robot: it hears, thinks and speaks, and counts every token."""
+
+
 app.command("ask")(ask.ask)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

@@ -182,3 +182,9 @@ def test_a_reply_lost_to_a_full_disk_keeps_the_turn(tmp_path: Path, question: Pa
     assert "/dev/full: the reply can't be written there" in ended.line
     assert ended.told["reply_audio"] is None
     assert ended.told["reply"]
+
+
+def test_the_version_is_told() -> None:
+    status, out, _ = voxmeter("--version")
+    assert status == 0
+    assert out.startswith("voxmeter ")
