@@ -15,9 +15,24 @@ from agent.contract.signing import SigningKey
 from agent.enrolment.contact import Contacts
 from agent.enrolment.entering import fared
 from agent.errors import VoxmeterError
-from agent.fleet.certificate import TRUSTED, Dates, Nothing, Promote, Renew, State, Test, Tried, Word, next_step, state_of
+from agent.fleet.certificate import (
+    GIVEN_UP_S,
+    TRUSTED,
+    UNWELCOME_S,
+    Dates,
+    Nothing,
+    Promote,
+    Refusals,
+    Renew,
+    State,
+    Test,
+    Tried,
+    Word,
+    next_step,
+    state_of,
+)
 from agent.link.account import StruckOff, certify
-from agent.link.probe import Told, word_of
+from agent.link.probe import Told, turned_away, word_of
 from agent.ports import LinkSettings
 from agent.profile import Profile
 from agent.store import trust
@@ -76,6 +91,8 @@ class Renewing:
         self._due, self._heeded = 0.0, ""
         self._told = ""
         self._struck_off = False
+        self._unwelcome: Refusals | None = None
+        self._refused: Refusals | None = None
         self.state: State = "none"
         """As of the last look."""
 
@@ -87,7 +104,7 @@ class Renewing:
 
     async def watch(self) -> None:
         """Notes whether anybody is there; looks at the certificate when it is time, or when the broker has just complained of it."""
-        word = word_of(self._around.problem())
+        word = self._heard(self._around.problem())
         try:
             if self._around.connected():
                 await asyncio.to_thread(self._contacts.note)
@@ -148,10 +165,21 @@ class Renewing:
         dates = Dates(shown.not_before, shown.not_after) if shown else None
         return state_of(dates, clock.utc(), clock.quality(), self._contacts.longest_s, word)
 
+    def _heard(self, problem: str) -> Word:
+        """The broker's word on the one in use. Of another problem in between nothing follows."""
+        if not problem:
+            self._unwelcome = None
+        elif turned_away(problem) and not word_of(problem):
+            self._unwelcome = self._unwelcome.again() if self._unwelcome else Refusals(1, self._clock.monotonic())
+            if self._unwelcome.enough(self._clock.monotonic(), UNWELCOME_S):
+                return "refused"
+        return word_of(problem)
+
     async def _asked(self) -> bool:
         """Whether another certificate is the candidate now; not where the backend has struck the robot off."""
         if self._pair.stage == "candidate":
             self._pair.discard()
+        self._refused = None
         device, endpoint = self._profile.device, self._profile.sync.https
         if endpoint is None:
             self._told_once("the certificate can't be renewed: the profile names no [sync.https]")
@@ -173,7 +201,16 @@ class Renewing:
         if clock.quality() in TRUSTED and clock.utc() >= waited.not_after:
             return "spent"
         told = await self._roads.fared(self._profile, self._state, self._pair, self._clock)
-        return "spent" if told.word else told.result
+        if told.word or (told.result == "refused" and self._given_up(waited)):
+            return "spent"
+        return told.result
+
+    def _given_up(self, waited: certificates.Shown) -> bool:
+        """Whether a candidate that is refused once more has been for long enough."""
+        clock = self._clock
+        self._refused = self._refused.again() if self._refused else Refusals(1, clock.monotonic())
+        age_s = (clock.utc() - waited.not_before - certificates.BACKDATED).total_seconds() if clock.quality() in TRUSTED else 0.0
+        return self._refused.enough(clock.monotonic(), GIVEN_UP_S, age_s)
 
     async def _promoted(self) -> None:
         await asyncio.to_thread(self._pair.promote)

@@ -4,6 +4,9 @@
     good, renew --not_after--> expired --Renew, over HTTPS, which needs no certificate--> (candidate) …
     revoked: by the backend's own word it is the end; by the broker's the backend is asked, which is a Renew
 
+A broker that refuses without a word may not believe the authority yet, or any more: after a while another certificate is asked for,
+and from then on once a day.
+
 A certificate that expires while nobody can be reached is no fault: the next road to the backend brings another. A clock that can't
 be trusted never declares one expired; then it counts what the other side says.
 """
@@ -26,11 +29,20 @@ TRUSTED: tuple[ClockQuality, ...] = ("ntp", "signed")
 
 State = Literal["none", "good", "renew", "expired", "revoked"]
 
-Word = Literal["", "expired", "revoked"]
-"""What the other side said of the certificate."""
+Word = Literal["", "expired", "revoked", "refused"]
+"""What the other side said of the certificate; `refused`: for long it lets nobody in who shows it, and doesn't say why."""
 
 Tried = Literal["untried", "taken", "refused", "spent", "unreachable"]
-"""How the candidate fared at the broker; `spent`: it has expired or been revoked before it was ever used."""
+"""How the candidate fared at the broker; `spent`: it has expired or been revoked before it was ever used, or was refused for long."""
+
+REFUSED_LOOKS = 3
+"""So often at least: a broker that is being set up refuses once or twice."""
+
+GIVEN_UP_S = DAY_S
+"""A candidate that is refused for so long is given up, so at most one a day is asked for."""
+
+UNWELCOME_S = 6 * 3600.0
+"""One in use that is refused for so long is renewed: less than a day, for many robots are switched off at night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,22 @@ class Contact:
     time: datetime.datetime | None
     """None where the clock could not be trusted."""
     longest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Looks at which the broker refused without a word, with no welcome in between."""
+
+    looks: int
+    since_s: float
+    """Of the first, in running time."""
+
+    def again(self) -> "Refusals":
+        return Refusals(self.looks + 1, self.since_s)
+
+    def enough(self, now_s: float, patience_s: float, known_s: float = 0.0) -> bool:
+        """`known_s`: the certificate is so old, as far as that is known; a reboot doesn't begin that anew."""
+        return self.looks >= REFUSED_LOOKS and max(now_s - self.since_s, known_s) >= patience_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +149,7 @@ def state_of(dates: Dates | None, now: datetime.datetime, quality: ClockQuality,
     over = now >= dates.not_after
     if told == "expired" or (over and quality in TRUSTED):
         return "expired"
-    due = (dates.not_after - now).total_seconds() < renewal_s(dates, longest_s)
+    due = told == "refused" or (dates.not_after - now).total_seconds() < renewal_s(dates, longest_s)
     return "renew" if due else "good"
 
 

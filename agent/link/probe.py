@@ -28,6 +28,10 @@ ALERTS: dict[str, Word] = {"ALERT_CERTIFICATE_EXPIRED": "expired", "ALERT_CERTIF
 ALERT = "_ALERT_"
 """Any of its words: it spoke TLS, and would not have us."""
 
+HANGS_UP, REFUSES, BUSY = "the broker hangs up", "the broker refuses", "Server"
+"""How a link tells that it ended between handshake and welcome, or that the CONNACK was none; some say that the broker is busy, which
+tells nothing of us."""
+
 NOT_SPOKEN = ("ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER")
 """What is said where 1.2 is too old for the other side."""
 
@@ -64,6 +68,11 @@ class _HungUp(Exception):
 def word_of(problem: str) -> Word:
     """What the other side said of our certificate, found in a link's problem; empty where it said nothing of the kind."""
     return next((word for alert, word in ALERTS.items() if alert in problem), "")
+
+
+def turned_away(problem: str) -> bool:
+    """Whether a link's problem is that the broker doesn't want it, with or without a word."""
+    return ALERT in problem or HANGS_UP in problem or (problem.startswith(REFUSES) and BUSY not in problem)
 
 
 async def tried(settings: LinkSettings, pair: Path) -> Told:

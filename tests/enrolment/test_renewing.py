@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.clock import ClockQuality
+from agent.contract import certificates
 from agent.contract.certificates import Certificate
 from agent.enrolment import Renewing
-from agent.enrolment.renewing import WATCH_S, Around
+from agent.enrolment.renewing import RETRY_S, WATCH_S, Around
 from agent.errors import BadInput, NoLink
 from agent.files import write_durably
+from agent.fleet.certificate import DAY_S, UNWELCOME_S
 from agent.sim.clock import SimulatedClock
 from agent.store import trust
 from agent.store.pair import IN_USE, Pair
@@ -151,6 +154,63 @@ def test_a_candidate_that_was_revoked_before_its_day_is_given_up(house: House) -
     write_durably(Pair(robot.state).candidate, spent.certificate + spent.key)
     house.play(renewing(robot).watch())
     assert fresh(robot)
+
+
+def stranger(robot: Robot) -> Certificate:
+    """By an authority that no broker here believes."""
+    return certificates.issue(certificates.authority("own", CLOCK.utc(), 90), f"{TENANT}/{robot.name}", CLOCK.utc(), 90)
+
+
+@pytest.mark.parametrize("quality", ["ntp", "none"])
+def test_a_candidate_that_is_refused_without_a_word_for_a_day_gives_way_to_another(house: House, quality: ClockQuality) -> None:
+    robot, clock = late(house), SimulatedClock(start=CLOCK.utc(), quality=quality)
+    made = stranger(robot)
+    write_durably(Pair(robot.state).candidate, made.certificate + made.key)
+    looking = renewing(robot, clock=clock)
+    for _ in range(3):
+        house.play(looking.look())
+        clock.advance(RETRY_S)
+    assert Pair(robot.state).candidate.read_bytes().startswith(made.certificate[:-1])
+    clock.advance(DAY_S - 3 * RETRY_S)
+    house.play(looking.look())
+    assert fresh(robot)
+
+
+def test_one_in_use_that_is_refused_without_a_word_for_hours_is_renewed(house: House) -> None:
+    robot, clock = house.enrolled(), SimulatedClock(start=CLOCK.utc())
+    holding(robot, stranger(robot))
+    before = robot.pair.read_bytes()
+    problems = ["the broker hangs up: the other side closed the connection", "h:1: [SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"]
+    away = "h:1: [Errno 111] Connection refused"
+    problem = [away]
+    looking = renewing(robot, Around(problem=lambda: problem[0]), clock)
+    for _ in range(int(UNWELCOME_S / WATCH_S) + 2):  # nobody there
+        house.play(looking.watch())
+        clock.advance(WATCH_S)
+    for step in range(int(UNWELCOME_S / WATCH_S)):
+        problem[0] = (*problems, away)[step % 3]
+        house.play(looking.watch())
+        clock.advance(WATCH_S)
+    assert robot.pair.read_bytes() == before
+    problem[0] = problems[0]
+    house.play(looking.watch())
+    assert robot.pair.read_bytes() != before
+    after = robot.pair.read_bytes()
+    for _ in range(3):
+        house.play(looking.watch())
+        clock.advance(WATCH_S)
+    assert robot.pair.read_bytes() == after
+
+
+def test_a_welcome_in_between_begins_the_hours_anew(house: House) -> None:
+    robot, clock = house.enrolled(), SimulatedClock(start=CLOCK.utc())
+    before, problem = robot.pair.read_bytes(), ["the broker hangs up: x"]
+    looking = renewing(robot, Around(problem=lambda: problem[0]), clock)
+    for step in range(int(2 * UNWELCOME_S / WATCH_S)):
+        problem[0] = "" if step == int(UNWELCOME_S / WATCH_S) else "the broker hangs up: x"
+        house.play(looking.watch())
+        clock.advance(WATCH_S)
+    assert robot.pair.read_bytes() == before
 
 
 def test_a_backend_that_is_away_is_said_once_and_asked_again(house: House) -> None:

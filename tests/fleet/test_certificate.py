@@ -16,6 +16,7 @@ from agent.fleet.certificate import (
     Dates,
     Nothing,
     Promote,
+    Refusals,
     Renew,
     State,
     Step,
@@ -57,6 +58,9 @@ def after(days: float) -> datetime.datetime:
         (-20000, "none", 0, "", "good"),
         (4000, "none", 0, "expired", "expired"),
         (1, "ntp", 0, "expired", "expired"),
+        (1, "ntp", 0, "refused", "renew"),
+        (1, "none", 0, "refused", "renew"),
+        (91, "ntp", 0, "refused", "expired"),
         (1, "ntp", 0, "revoked", "revoked"),
         (4000, "ntp", 0, "revoked", "revoked"),
     ],
@@ -72,6 +76,17 @@ def test_there_may_be_none() -> None:
 @pytest.mark.parametrize(("lifetime_days", "away_days", "before_days"), [(90, 0, 42), (90, 20, 60), (90, 60, 45), (30, 0, 15), (1, 0, 0.5)])
 def test_when_it_is_renewed(lifetime_days: float, away_days: float, before_days: float) -> None:
     assert renewal_s(dates(lifetime_days), away_days * DAY_S) == pytest.approx(before_days * DAY_S)
+
+
+@pytest.mark.parametrize(
+    ("looks", "now_s", "known_s", "enough"),
+    [(1, 9e9, 9e9, False), (2, 9e9, 9e9, False), (3, 99.0, 0, False), (3, 110.0, 0, True), (3, 20.0, 100.0, True), (3, 20.0, 99.0, False)],
+)
+def test_what_is_refused_often_and_for_long_is_enough(looks: int, now_s: float, known_s: float, enough: bool) -> None:
+    refusals = Refusals(1, 10.0)
+    for _ in range(looks - 1):
+        refusals = refusals.again()
+    assert refusals.enough(now_s, 100.0, known_s) == enough
 
 
 CASES: list[tuple[State, str, Tried, bool, bool, Step]] = [
