@@ -158,7 +158,8 @@ class Backend:
         await access.robots.revoke(tenant, device)
         authority, now = access.robots.authority, self._clock.utc()
         assert authority is not None
-        return frozenset(await store.read(lambda connection: issued.revoked(connection, authority.id, now)))
+        lists = await store.read(lambda connection: issued.revoked(connection, authority, now))
+        return frozenset(serial for lost in lists for serial in lost)
 
     async def take(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> Answered:
         """Raises Down without a backend, or if it is killed before it answers."""
