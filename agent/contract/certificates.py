@@ -154,6 +154,14 @@ def read(chain: bytes) -> Shown:
         raise BadInput("this is no certificate with a name, in PEM", "give the text that begins with -----BEGIN") from error
 
 
+def begun(bundle: str) -> datetime.datetime | None:
+    """When the youngest of these certificates (PEM) begins; None where there is none."""
+    try:
+        return max(held.not_valid_before_utc for held in x509.load_pem_x509_certificates(bundle.encode()))
+    except Trouble:
+        return None
+
+
 def anchor_of(authority: bytes) -> bytes:
     """32 bytes: what others know an authority (PEM) by, its name and its key, which stay when its certificate is made anew."""
     held = x509.load_pem_x509_certificate(authority)

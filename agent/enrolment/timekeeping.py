@@ -5,10 +5,11 @@ certificates: the signature over a nonce proves more than they do.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from agent.clock import Settable, seeded
+from agent.clock import FLOOR, Settable, seeded
+from agent.contract import certificates
 from agent.errors import BadInput, NoLink, VoxmeterError
 from agent.link.account import server_keys, server_time
 from agent.link.retry import Backoff
@@ -60,20 +61,28 @@ async def told_time(profile: Profile, state: Path, clock: Settable) -> bool:
 async def first_time(settings: LinkSettings, clock: Settable) -> None:
     """Before a robot knows its backend: the time by the keys that a server of the right authority shows.
 
-    Where nobody tells, the robot goes on with its own. `settings`: of the backend over HTTPS.
+    What is trusted: whoever holds a key to a certificate of that authority for the backend's name, whatever its dates. So one who has
+    an old certificate's key and stands in between may tell an earlier time, in which that certificate is good and what was revoked
+    since is not; never one before FLOOR or before the youngest certificate in the authority's file, which was handed over just now.
+    From the enrolment on the time is believed only from keys that it brought.
+
+    Where nobody tells, or one that can't be, the robot goes on with its own. `settings`: of the backend over HTTPS.
     """
     if clock.quality() in ("ntp", "signed") or settings.plain:
         return
     try:
-        await _take(settings, await server_keys(settings), clock)
+        earliest = certificates.begun(settings.authority) or FLOOR
+        await _take(settings, await server_keys(settings), clock, max(earliest, FLOOR))
     except LOST:
         return
 
 
-async def _take(settings: LinkSettings, trusted: Mapping[str, bytes], clock: Settable) -> None:
+async def _take(settings: LinkSettings, trusted: Mapping[str, bytes], clock: Settable, earliest: datetime = FLOOR) -> None:
     asked = clock.monotonic()
     moment = await server_time(settings, clock.secret(NONCE_BYTES).hex(), trusted)
     took_s = clock.monotonic() - asked
     if took_s > ROUND_TRIP_S_MAX:
         raise NoLink(f"the time came after {took_s:.0f} s, which is too late", "try again")
+    if moment < earliest:
+        raise NoLink(f"the time is {moment:%Y-%m-%d}, which is over: it is {earliest:%Y-%m-%d} or later", "tell the backend's operator")
     clock.attest(moment + timedelta(seconds=took_s / 2))

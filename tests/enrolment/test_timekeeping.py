@@ -5,11 +5,15 @@ import datetime
 from pathlib import Path
 
 import orjson
+import pytest
 
 from agent import enrolment
+from agent.clock import FLOOR
+from agent.contract import certificates
 from agent.contract.registration import jwks, signed_time
 from agent.contract.signing import SigningKey
-from agent.enrolment.timekeeping import AGAIN_S, SPREAD
+from agent.enrolment.timekeeping import AGAIN_S, SPREAD, first_time
+from agent.ports import LinkSettings
 from agent.profile import Endpoint, Sync
 from agent.sim.clock import SimulatedClock
 from agent.store import trust
@@ -17,6 +21,7 @@ from tests.enrolment.helpers import profile_of
 from tests.link.helpers import Authority, Play, PlayedServer, written
 
 BACKEND = SigningKey.from_seed(b"b" * 32)
+DAY = datetime.timedelta(days=1)
 NONCE_AT = "GET /v1/time?nonce="
 
 
@@ -86,6 +91,49 @@ def test_what_nobody_trustworthy_signs_is_not_the_time(tmp_path: Path) -> None:
     asked, said = kept(tmp_path, clock, key=SigningKey.from_seed(b"x" * 32))
     assert (asked, said, clock.quality(), clock.utc().year) == (3, [], "none", 1970)
     assert max(clock.slept) < 60
+
+
+class Strange(Told):
+    """Shows its keys as well."""
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        if len(self.asked) % 2:
+            return await super()._answered(reader, writer)
+        self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())  # type: ignore[arg-type]  # only counted
+        writer.write(written(200, orjson.dumps({"keys": jwks([BACKEND.public])})))
+        await writer.drain()
+        return True
+
+
+@pytest.mark.parametrize(
+    ("made", "told", "believed"),
+    [
+        (FLOOR - 30 * DAY, FLOOR + DAY, True),
+        (FLOOR - 30 * DAY, FLOOR - DAY, False),
+        (FLOOR + 20 * DAY, FLOOR + 20 * DAY, True),
+        (FLOOR + 20 * DAY, FLOOR + 10 * DAY, False),
+    ],
+)
+def test_a_first_time_before_the_authority_began_is_none(
+    tmp_path: Path, made: datetime.datetime, told: datetime.datetime, believed: bool
+) -> None:
+    authority = Authority(tmp_path / "ca", certificates.authority("played", made, 300))
+    clock = SimulatedClock(start=datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC), quality="none")
+
+    async def main() -> None:
+        server = Strange([Play()], authority.server(days=5, now=made))
+        server.moment = told
+        async with server:
+            await first_time(LinkSettings("demo", "r", "127.0.0.1", server.port, authority.pem), clock)
+            assert len(server.asked) == 2
+
+    asyncio.run(main())
+    assert clock.quality() == ("signed" if believed else "none")
+
+
+def test_what_is_no_certificate_begins_never() -> None:
+    assert certificates.begun("") is None
+    assert certificates.begun("x") is None
 
 
 def test_a_synchronised_clock_asks_nobody(tmp_path: Path) -> None:
