@@ -74,8 +74,8 @@ class Outbox(Protocol):
         """Returns when it is durable. Raises what the ledger raises."""
         ...
 
-    async def posted(self) -> list[Posted]:
-        """Some of what waits, oldest first."""
+    async def posted(self, skipped: int = 0) -> list[Posted]:
+        """Some of what waits, oldest first, without the oldest `skipped`."""
         ...
 
     async def delivered(self, ids: Sequence[str]) -> None:

@@ -1,5 +1,12 @@
-"""Carries what waits in the outbox to the broker, in order, each until it is taken or refused for ever."""
+"""Carries what waits in the outbox to the broker, in order, each until it is taken or can never be taken.
 
+refused for good (too big, no topic)    given up: it would hold back all that comes after it
+refused (no right to it)                its topic is put aside for ASIDE_SECONDS and others pass; nothing of it is deleted
+not taken now                           all waits AGAIN_SECONDS
+"""
+
+import asyncio
+import math
 from collections.abc import Callable
 
 from agent.clock import Clock
@@ -9,13 +16,21 @@ from agent.ports import Outbox, Posted, Poster, Refused, Retry
 AGAIN_SECONDS = 5.0
 """Before what was not taken is sent again."""
 
+ASIDE_SECONDS = 600.0
+"""Before what this robot has no right to send is tried again: somebody has to change the broker's list first."""
+
+NEVER = frozenset({"too-big", "bad-topic"})
+"""Codes of refusals that no change of the broker's list takes back."""
+
 
 class Postman:
     """One outbox, one link."""
 
     def __init__(self, outbox: Outbox, link: Poster, clock: Clock, say: Callable[[str], None] = lambda _: None) -> None:
-        """`say` takes one line for each message that is given up, and for what should never happen."""
+        """`say` takes one line for each message that is given up, for the first topic put aside, and for what should never happen."""
         self._outbox, self._link, self._clock, self._say = outbox, link, clock, say
+        self._aside: dict[str, tuple[float, str]] = {}
+        """Topic -> when it is tried again, on the monotonic clock, and why it waits."""
         self.problem = ""
         """Why the oldest still waits; empty while nothing does."""
         self.refused = 0
@@ -27,7 +42,7 @@ class Postman:
             try:
                 await self._link.ready()
                 if not await self._left():
-                    await self._outbox.posting()
+                    await self._news()
                     continue
             except VoxmeterError as error:  # a ledger that can't be written now may be later
                 self.problem = str(error)
@@ -37,20 +52,47 @@ class Postman:
             await self._clock.sleep(AGAIN_SECONDS)
 
     async def _left(self) -> bool:
-        """Sends what waits; True where something is left that the broker did not take."""
-        while waiting := await self._outbox.posted():
+        """Sends what waits; True where something is left that the broker does not take now."""
+        begun, aside = self._clock.monotonic(), 0
+        while waiting := await self._outbox.posted(aside):
             for one in waiting:
+                if self._aside.get(one.topic, (-math.inf, ""))[0] > begun:
+                    aside += 1
+                    continue
                 answer = await self._link.post(one.topic, one.body)
                 if isinstance(answer, Retry):
                     self.problem = answer.why
                     return True
+                if answer and answer.code not in NEVER:
+                    self._put_aside(one, answer)
+                    aside += 1
+                    continue
                 if answer:
                     self._give_up(one, answer)
                 await self._outbox.delivered([one.id])
-        self.problem = ""
+        self._aside = {topic: waits for topic, waits in self._aside.items() if waits[0] > begun}
+        self.problem = next((why for _, why in self._aside.values()), "")
         return False
 
+    async def _news(self) -> None:
+        """Returns when something was posted, or something that was put aside is due."""
+        if not self._aside:
+            await self._outbox.posting()
+            return
+        due_s = max(0.0, min(due for due, _ in self._aside.values()) - self._clock.monotonic())
+        waits = [asyncio.ensure_future(self._outbox.posting()), asyncio.ensure_future(self._clock.sleep(due_s))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def _put_aside(self, one: Posted, answer: Refused) -> None:
+        if not self._aside:
+            self._say(f"the outbox: what is on {one.topic} waits: {answer.why}")
+        self._aside[one.topic] = self._clock.monotonic() + ASIDE_SECONDS, answer.why
+
     def _give_up(self, one: Posted, answer: Refused) -> None:
-        """It would hold back all that comes after it."""
         self.refused += 1
         self._say(f"the outbox: a message on {one.topic} of {one.created} is given up: {answer.why}")

@@ -105,6 +105,16 @@ def test_a_puback_with_a_failure_code_is_no_delivery(code: int, answer: Answer) 
     against(Said(puback=bytes([code])), story)
 
 
+@pytest.mark.parametrize(("code", "known"), [(0x87, "forbidden"), (0x90, "bad-topic"), (0x97, "")])
+def test_of_a_post_a_right_that_may_come_is_told_from_a_topic_that_is_none(code: int, known: str) -> None:
+    async def story(link: MqttLink) -> None:
+        await within(link.ready())
+        answer = await link.post("event/x", b"x")
+        assert (answer.code if isinstance(answer, Refused) else "") == known
+
+    against(Said(puback=bytes([code])), story)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # paho's thread dies of some of these
 @pytest.mark.parametrize("garbage", [b"\x00\x00", b"\xf0\x01\x00", b"\x40\x00", b"\x32\x01\x00", b"\xff" * 50])
 def test_a_broker_that_talks_nonsense_is_left_and_tried_again(garbage: bytes) -> None:

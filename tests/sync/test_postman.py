@@ -11,10 +11,12 @@ from agent.errors import LedgerFull
 from agent.ports import Posted, Refused, Retry
 from agent.sim.clock import SimulatedClock
 from agent.store.ledger import SqliteLedger
-from agent.sync.postman import Postman
+from agent.store.ledger.outbox import TAKEN_AT_ONCE
+from agent.sync.postman import AGAIN_SECONDS, ASIDE_SECONDS, Postman
 from tests.store.ledger.world import ROBOT
 
-ODD = Refused("forbidden", "the broker refuses it: Not authorized")
+ODD = Refused("too-big", "the broker refuses it: Packet too large")
+NO_RIGHT = Refused("forbidden", "the broker refuses it: Not authorized")
 
 
 class Broker:
@@ -49,10 +51,10 @@ class Stumbling(SqliteLedger):
 
     faults: list[Exception]
 
-    async def posted(self) -> list[Posted]:
+    async def posted(self, skipped: int = 0) -> list[Posted]:
         if self.faults:
             raise self.faults.pop()
-        return await super().posted()
+        return await super().posted(skipped)
 
 
 async def until(true: Callable[[], Awaitable[object]]) -> None:
@@ -85,8 +87,8 @@ def test_everything_is_delivered_once_and_in_order(tmp_path: Path) -> None:
         async with carrying(postman):
             await filled(ledger)
             await until(lambda: _empty(ledger))
-        assert broker.taken == NUMBERS
-        assert (postman.problem, postman.refused) == ("", 0)
+            await until(lambda: _true(postman.problem == ""))  # it looks once more
+        assert (broker.taken, postman.refused) == (NUMBERS, 0)
         await ledger.aclose()
 
     asyncio.run(main())
@@ -105,6 +107,87 @@ def test_what_is_never_taken_is_given_up_with_one_word_and_blocks_nothing(tmp_pa
         assert postman.refused == len(said) == 1
         assert "event/handoff" in said[0]
         assert said[0].endswith(ODD.why)
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+class Guarded:
+    """Takes everything but what its list does not allow; others read along how often each topic was offered."""
+
+    def __init__(self, *forbidden: str) -> None:
+        self.forbidden = set(forbidden)
+        self.offered: list[str] = []
+        self.taken: list[str] = []
+
+    async def ready(self) -> None:
+        await asyncio.sleep(0)
+
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
+        del body, retained
+        self.offered.append(topic)
+        if topic in self.forbidden:
+            return NO_RIGHT
+        self.taken.append(topic)
+        return None
+
+
+class Held(SimulatedClock):
+    """Stands still where somebody waits for longer than AGAIN_SECONDS, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=6)
+        self.slept: list[float] = []
+        self.go = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if seconds > AGAIN_SECONDS:
+            await self.go.wait()
+            self.go.clear()
+        await super().sleep(seconds)
+
+
+def test_what_this_robot_has_no_right_to_waits_and_others_pass(tmp_path: Path) -> None:
+    """More of it than the outbox hands out at once, before and after what may pass."""
+
+    async def main() -> None:
+        said: list[str] = []
+        forbidden = [f"cmd/res/{number}" for number in range(TAKEN_AT_ONCE + 3)]
+        ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded(*forbidden), Held()
+        for topic in (*forbidden, "event/alarm", forbidden[0], "event/handoff"):
+            await ledger.post(topic, b"{}")
+        postman = Postman(ledger, broker, clock, said.append)
+        async with carrying(postman):
+            await until(lambda: _true(clock.slept))
+            assert broker.taken == ["event/alarm", "event/handoff"]
+            assert set(clock.slept) == {ASIDE_SECONDS}
+            assert (postman.problem, postman.refused) == (NO_RIGHT.why, 0)
+            await ledger.post("event/alarm", b"{}")
+            await until(lambda: _true(len(broker.taken) == 3))
+            assert len(broker.offered) == len(forbidden) + 3  # each topic of the others once
+            broker.forbidden.clear()
+            clock.go.set()
+            await until(lambda: _empty(ledger))
+        assert broker.taken[3:] == [*forbidden, forbidden[0]]
+        assert said == [f"the outbox: what is on cmd/res/0 waits: {NO_RIGHT.why}"]
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+def test_what_is_put_aside_and_then_given_up_by_the_outbox_is_not_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded("event/x"), Held()
+        await ledger.post("event/x", b"{}")
+        postman = Postman(ledger, broker, clock)
+        async with carrying(postman):
+            await until(lambda: _true(clock.slept))
+            await ledger.delivered([one.id for one in await ledger.posted()])
+            assert postman.problem == NO_RIGHT.why
+            clock.go.set()
+            await until(lambda: _true(postman.problem == ""))
+        assert broker.offered == ["event/x"]
         await ledger.aclose()
 
     asyncio.run(main())
@@ -149,3 +232,7 @@ def test_while_the_link_is_dead_nothing_is_lost_not_even_over_a_start(tmp_path: 
 
 async def _empty(ledger: SqliteLedger) -> bool:
     return not await SqliteLedger.posted(ledger)
+
+
+async def _true(true: object) -> object:
+    return true

@@ -5,6 +5,7 @@ What steers the robot comes over the same connection, from its own subtree alone
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from agent.clock import Clock
 from agent.contract import wire
@@ -20,6 +21,9 @@ from agent.ports import Acked, Answer, Delivered, LinkSettings, Refused, Retry, 
 CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "too-big", FORMAT_INVALID: "bad-batch"}
 """Reason codes of a PUBACK that the same message would get again; every other failure may pass."""
 
+
+BAD_TOPIC = "bad-topic"
+"""Of a post: no broker takes such a topic. That this one has not the right to it may change with the broker's list."""
 
 STEERED = ((wire.REQUEST + "/+", False), (wire.DESIRED, True), (wire.TIME, False), (wire.LEASE, False))
 """What a robot that is steered listens to below its own subtree, and whether it wants what the broker keeps there."""
@@ -79,7 +83,10 @@ class MqttLink:
     async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
         """See the port Poster. That nobody listens to an event is no reason to send it again."""
         verdict = await self._mqtt.publish(self._below + topic, body, retained=retained)
-        return None if verdict.taken or verdict.code == NO_SUBSCRIBERS else _refused(verdict)
+        if verdict.taken or verdict.code == NO_SUBSCRIBERS:
+            return None
+        refused = _refused(verdict)
+        return replace(refused, code=BAD_TOPIC) if isinstance(refused, Refused) and verdict.code == TOPIC_INVALID else refused
 
     def reconnect(self, why: str) -> None:
         """With what the files of certificate and key hold now."""

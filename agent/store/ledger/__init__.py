@@ -116,9 +116,9 @@ class SqliteLedger(Sending, Commanded):
     def _has_posted(self) -> None:
         self._posted.set()
 
-    async def posted(self) -> list[Posted]:
+    async def posted(self, skipped: int = 0) -> list[Posted]:
         """See the port Outbox."""
-        return await self._do(outbox.waiting)
+        return await self._do(lambda connection: outbox.waiting(connection, skipped=skipped))
 
     async def delivered(self, ids: Sequence[str]) -> None:
         """See the port Outbox."""

@@ -22,9 +22,9 @@ def put(connection: sqlite3.Connection, posted: Iterable[Posted]) -> None:
     connection.execute(TRIM, (WAITING_MAX,))
 
 
-def waiting(connection: sqlite3.Connection, most: int = TAKEN_AT_ONCE) -> list[Posted]:
-    """Oldest first."""
-    rows = connection.execute("SELECT id, topic, body, created FROM outbox ORDER BY rowid LIMIT ?", (most,))
+def waiting(connection: sqlite3.Connection, most: int = TAKEN_AT_ONCE, skipped: int = 0) -> list[Posted]:
+    """Oldest first, without the oldest `skipped`."""
+    rows = connection.execute("SELECT id, topic, body, created FROM outbox ORDER BY rowid LIMIT ? OFFSET ?", (most, skipped))
     return [Posted(str(id_), str(topic), bytes(body), str(created)) for id_, topic, body, created in rows]
 
 
