@@ -53,6 +53,7 @@ def _enrolled(console: Console, told: dict[str, Any]) -> None:
 
 def _gone(console: Console, told: dict[str, Any], folder: Path) -> None:
     lost = f"; {told['lost']} records were lost" if told["lost"] else ""
+    lost += f"; {told['unsent']} events and results were lost" if told["unsent"] else ""
     known = "" if told["struck_off"] else "; the backend was not told"
     console.print(f"{told['device']} is out of service: {folder} is empty{lost}{known}", soft_wrap=True)
 

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -23,12 +23,21 @@ def waiting(state: Path) -> dict[str, Any]:
         epochs = [_epoch(epoch) for epoch in reader.epochs if CLOSED not in epoch.meta]
         oldest = next((time for epoch in reader.epochs if CLOSED not in epoch.meta and (time := _oldest(epoch))), None)
         acks = [time for epoch in reader.epochs if (time := epoch.meta.get("server_time"))]
-        dead = sum(count for epoch in reader.epochs for (count,) in _dead_letters(epoch))
+        dead = sum(count for epoch in reader.epochs for (count,) in _counted(epoch, "deadletter"))
     finally:
         reader.close()
     told = [one for one in epochs[:-1] if one["records"]] + epochs[-1:]
     records = sum(one["records"] for one in told)
     return {"records": records, "oldest": oldest, "last_ack": max(acks, default=None), "dead_letters": dead, "epochs": told}
+
+
+def messages(state: Path) -> int:
+    """How many events and results wait in the outbox. Raises as `waiting`."""
+    reader = LedgerReader(state)
+    try:
+        return sum(count for epoch in reader.epochs[-1:] for (count,) in _counted(epoch, "outbox"))
+    finally:
+        reader.close()
 
 
 def age_s(oldest: str | None, now: datetime.datetime) -> float | None:
@@ -55,7 +64,8 @@ def _acked(held: Mapping[str, str]) -> int:
     return int(held.get("acked", "0"))
 
 
-def _dead_letters(epoch: EpochReader) -> list[tuple[int]]:
-    if any(epoch.rows("SELECT 1 FROM sqlite_master WHERE name = 'deadletter'")):
-        return list(epoch.rows("SELECT count(*) FROM deadletter"))
+def _counted(epoch: EpochReader, table: Literal["deadletter", "outbox"]) -> list[tuple[int]]:
+    """Rows of a table that a ledger may not have."""
+    if any(epoch.rows("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))):
+        return list(epoch.rows(f"SELECT count(*) FROM {table}"))  # noqa: S608  one of two names
     return []

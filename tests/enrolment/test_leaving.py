@@ -1,25 +1,35 @@
 """A robot leaves with nothing owed and nothing left behind; what is cut off is finished by the same command."""
 
 import asyncio
+import contextlib
+import sqlite3
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from agent import enrolment
 from agent.app import ledger_of
+from agent.enrolment import leaving
 from agent.enrolment.leaving import wipe
 from agent.errors import BadInput, LedgerBusy, NoLink
 from agent.link.auth import api_key
+from agent.link.mqtt.message import Incoming
+from agent.link.mqtt.steady import Mqtt
+from agent.ports import LinkSettings
 from agent.profile import Sync
 from agent.sim.clock import SimulatedClock
+from agent.sim.real.broker import HOST
 from agent.store import trust
 from agent.store.state import LOCK_FILE, Lock
+from agent.store.waiting import waiting
 from tests.enrolment.cuts import PowerCut, every_cut
 from tests.enrolment.helpers import CLOCK, TENANT, House, Robot, profile_of
+from tests.link.mqtt_helpers import confirming
 
 
 def leave(robot: Robot, *, force: bool = False) -> dict[str, Any]:
@@ -34,6 +44,13 @@ async def with_books(robot: Robot) -> None:
     await ledger_of(robot.profile, robot.state, CLOCK).aclose()
 
 
+async def with_news(robot: Robot, *topics: str) -> None:
+    ledger = ledger_of(robot.profile, robot.state, CLOCK)
+    for topic in topics:
+        await ledger.post(topic, b'{"device":"x","reason":"asked for"}')
+    await ledger.aclose()
+
+
 def credentials(house: House, robot: Robot) -> list[dict[str, Any]]:
     return [one for one in house.order("keys list") if one.get("device") == robot.name]
 
@@ -42,7 +59,7 @@ def test_a_robot_leaves_and_nothing_of_it_stays(house: House) -> None:
     robot = house.enrolled()
     house.play(with_books(robot))
     pair, shown = robot.pair.read_bytes(), api_key(trust.api_key_file(robot.state))()
-    assert leave(robot) == {"device": f"{TENANT}/{robot.name}", "lost": 0, "struck_off": True}
+    assert leave(robot) == {"device": f"{TENANT}/{robot.name}", "lost": 0, "unsent": 0, "struck_off": True}
     assert names(robot.state) == []
     assert all(one["revoked"] for one in credentials(house, robot))
     actions = [one["action"] for one in house.order("audit")["entries"] if one["device"] == robot.name]
@@ -62,6 +79,60 @@ async def asked_with(house: House, robot: Robot, shown: str) -> tuple[int, str]:
         where = f"/v1/devices/{robot.name}/usage-state"
         answer = await client.get(where, params={"nonce": "n"}, headers={"Authorization": f"Bearer {shown}"})
     return answer.status_code, answer.json()["code"]
+
+
+@pytest.mark.parametrize("ways", [("mqtt", "https"), ("https",)])
+def test_events_that_wait_leave_first_and_those_who_watch_are_told(house: House, ways: tuple[str, ...]) -> None:
+    robot = house.enrolled()
+    robot.ways = ways
+    house.play(with_news(robot, "event/handoff", "event/other"))
+    seen: list[Incoming] = []
+
+    async def story() -> dict[str, Any]:
+        certificate, key = house.broker.client("operator/alice")
+        settings = LinkSettings("-", "-", HOST, house.broker.port, house.broker.authority.decode(), certificate, key)
+        desk = Mqtt(settings, "alice", CLOCK, [f"v1/{TENANT}/{robot.name}/state/presence"], confirming(seen))
+        await desk.ready()
+        told = await enrolment.decommission(robot.profile, robot.state, CLOCK, robot.said.append)
+        while "mqtt" in ways and not seen:
+            await asyncio.sleep(0.01)
+        await desk.aclose()
+        return told
+
+    assert house.play(story())["unsent"] == 0
+    if "mqtt" in ways:
+        assert [(one.retained, orjson.loads(one.content)["why"]) for one in seen] == [(True, "decommissioned")]
+    store = house.backend.state
+    with contextlib.closing(sqlite3.connect(f"file:{next(store.glob('*.db'))}?mode=ro", uri=True)) as books:
+        names = books.execute("SELECT event.name FROM event JOIN device ON device.id = device_id WHERE device.name = ?", (robot.name,))
+        assert sorted(name for (name,) in names) == ["handoff", "other"]
+
+
+def test_events_that_nobody_takes_are_lost_by_force_alone(house: House) -> None:
+    robot = house.robot()
+    house.play(with_news(robot, "event/handoff"))
+    with pytest.raises(NoLink, match="1 events and results wait on this robot"):
+        leave(acked(robot))
+    assert leave(robot, force=True)["unsent"] == 1
+
+
+def acked(robot: Robot) -> Robot:
+    """As if all records had been taken."""
+    held = waiting(robot.state)
+    with contextlib.closing(sqlite3.connect(robot.state / "ledger.db")) as books, books:
+        books.execute("INSERT OR REPLACE INTO meta VALUES ('acked', ?)", (str(held["epochs"][-1]["last"]),))
+    return robot
+
+
+def test_events_go_by_another_link_where_the_broker_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "OUTBOX_S", 3.0)
+    robot = house.enrolled()
+    house.play(with_news(robot, "event/handoff"))
+    house.broker.stop()
+    try:
+        assert leave(robot)["unsent"] == 0
+    finally:
+        house.broker.start()
 
 
 def test_it_can_come_back_by_another_token(house: House) -> None:
