@@ -2,14 +2,17 @@
 
     {"version", "state", "why", "in_force": {"version", "settings"}, "trial": {…}, "owed": {…}, "local": {…}}
 
-One file, replaced whole. From one that is damaged only the version is taken, so that no older twin is taken for a new one; the robot
-runs with its profile alone, and the twin that was in force is looked at once more.
+One file, replaced whole; after it a small one, `twin.seen`, with the highest version there ever was. From a file that is damaged, lost
+or older than that only the version is taken, so that no older twin is taken for a new one; where nothing else can be told the robot
+runs with its profile alone, and the last twin is looked at once more.
 """
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +27,11 @@ from agent.store.keys import FOLDER_MODE, plainly
 
 TWIN_FILE = "twin.json"
 
+SEEN_FILE = "twin.seen"
+"""`{version} {check}`: outlives the other, which is replaced many times as often."""
+
+SEEN_BYTES_MAX = 128
+
 FILE_BYTES_MAX = 512 * 1024
 """Two twins of 64 KiB each, the keys they brought, and what commands set."""
 
@@ -33,7 +41,10 @@ LOCAL_BYTES_MAX = 16 * 1024
 STANDING = TypeAdapter(Standing)
 LOCAL = TypeAdapter(dict[str, Any])
 
-VERSION = re.compile(rb'"version":\s*([0-9]{1,16})')
+VERSION = re.compile(rb'(?:\A\{|"in_force":\{|"overlay":\{)"version":([0-9]{1,16}),')
+"""Of the twin, or of settings that came with one no newer; whole numbers only, and none that stands among the settings."""
+
+SEEN = re.compile(rb"([0-9]{1,16}) ([0-9a-f]{64})\n")
 
 
 class Remote:
@@ -41,9 +52,11 @@ class Remote:
 
     def __init__(self, state: Path, say: Callable[[str], None]) -> None:
         """Never fails for what is in the file; that it is damaged is said in one line. Raises BadInput where the disk refuses."""
-        self._path = state / TWIN_FILE
+        self._path, self._seen_path = state / TWIN_FILE, state / SEEN_FILE
         self._writing = threading.Lock()
+        self._seen = self._read_seen()
         self._standing, self._local = self._read(say)
+        self._see(self._standing.version)  # cut off between the two
 
     @property
     def standing(self) -> Standing:
@@ -60,6 +73,7 @@ class Remote:
         with self._writing:
             self._write(standing, self._local)
             self._standing = standing
+            self._see(standing.version)  # after it: seen before, a twin that a power cut kept away would never be looked at
 
     def put_local(self, name: str, value: Any) -> None:
         """A JSON value; None takes it away. On the disk when it returns. Raises BadInput for too much, and where the disk refuses."""
@@ -84,16 +98,43 @@ class Remote:
     def _read(self, say: Callable[[str], None]) -> tuple[Standing, dict[str, Any]]:
         with plainly(self._path):
             found = read_beginning(self._path, FILE_BYTES_MAX + 1)
-        if found is None:
+        if found is None and not self._seen:
             return Standing(), {}
+        content = found[0] if found is not None else b""
         try:
-            told = orjson.loads(found[0])
-            return STANDING.validate_python(told), _local(told)
+            told = orjson.loads(content)
+            standing, local = STANDING.validate_python(told), _local(told)
         except (ValueError, AttributeError, RecursionError) as error:
-            why = _line(error)
-            say(f"{self._path}: not what was written ({why}); the profile alone is used until a twin comes")
-            version = max(0, _version(found[0]) - 1)
-            return Standing(version, "failed", f"what was set from afar was damaged: {why}"), _salvaged(found[0])
+            why = "it is gone" if found is None else f"not what was written ({_line(error)})"
+            say(f"{self._path}: {why}; the profile alone is used until a twin comes")
+            why = f"what was set from afar was {'lost' if found is None else f'damaged: {_line(error)}'}"
+            return Standing(self._again(_version(content)), "failed", why), _salvaged(content)
+        if standing.version < self._again(0):
+            say(f"{self._path}: it is of version {standing.version}, and {self._seen} has been here; older twins are not taken")
+            standing = replace(standing, version=self._again(0))
+        return standing, local
+
+    def _again(self, version: int) -> int:
+        """The version before the last, so that the last is looked at once more."""
+        return max(0, max(version, self._seen) - 1)
+
+    def _see(self, version: int) -> None:
+        """Where the disk refuses, the next that is put tries again."""
+        if version <= self._seen:
+            return
+        number = str(version).encode()
+        with suppress(OSError):
+            write_durably(self._seen_path, b"%b %b\n" % (number, hashlib.sha256(number).hexdigest().encode()))
+            self._seen = version
+
+    def _read_seen(self) -> int:
+        """0 where there is none, or none that is whole."""
+        with suppress(OSError):
+            held, _ = read_beginning(self._seen_path, SEEN_BYTES_MAX) or (b"", 0)
+            found = SEEN.fullmatch(held)
+            if found and hashlib.sha256(found[1]).hexdigest().encode() == found[2]:
+                return int(found[1])
+        return 0
 
 
 def _local(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +150,7 @@ def _salvaged(content: bytes) -> dict[str, Any]:
 
 
 def _version(content: bytes) -> int:
-    found = VERSION.search(content)
-    return int(found[1]) if found else 0
+    return max((int(found[1]) for found in VERSION.finditer(content)), default=0)
 
 
 def _line(error: Exception) -> str:
