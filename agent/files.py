@@ -16,9 +16,13 @@ OPEN_REMEDY = "chmod 600 it, and replace the key if others were on the machine"
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Returns when content and name are on the disk. A power cut before leaves what was there, maybe a `.part` beside it."""
+    """Returns when content and name are on the disk. A power cut before leaves what was there, maybe a `.part` beside it.
+
+    A `.part` that is there already is removed and never written to: it may be a link that leads elsewhere.
+    """
     part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)

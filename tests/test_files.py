@@ -17,6 +17,21 @@ def test_what_is_written_durably_is_private_and_replaced_whole(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
+@pytest.mark.parametrize("there", ["link", "hard link", "file"])
+def test_what_stands_in_the_place_of_the_part_is_never_written_to(there: str, tmp_path: Path) -> None:
+    elsewhere, part = tmp_path / "elsewhere", tmp_path / "key.part"
+    elsewhere.write_bytes(b"theirs")
+    if there == "link":
+        part.symlink_to(elsewhere)
+    elif there == "hard link":
+        part.hardlink_to(elsewhere)
+    else:
+        part.write_bytes(b"left by a power cut")
+    write_durably(tmp_path / "key", b"ours")
+    assert (elsewhere.read_bytes(), read_private(tmp_path / "key", 100)) == (b"theirs", b"ours")
+    assert not (tmp_path / "key").is_symlink()
+
+
 def test_no_more_is_read_than_asked_for(tmp_path: Path) -> None:
     write_durably(tmp_path / "key", b"12345")
     assert read_private(tmp_path / "key", 3) == b"123"

@@ -23,8 +23,8 @@ class Lock:
     """Ownership of a state folder, as long as the process lives. The descriptor closes on exec: children inherit nothing."""
 
     def __init__(self, state: Path) -> None:
-        """Raises LedgerBusy naming the owner."""
-        self._descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raises LedgerBusy naming the owner, OSError where there is a link in place of the file: it may lead elsewhere."""
+        self._descriptor = os.open(state / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
