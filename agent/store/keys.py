@@ -22,6 +22,9 @@ PENDING_KEY = "usage.new"
 CREDENTIAL = "usage-key"
 """Its name among systemd's credentials."""
 
+NOT_SHOWN = b"of the unit\n"
+"""In place of a key: the unit has one that a command outside it is not shown, so the command must not make another."""
+
 FORMER_KEYS = "former_keys"
 """In `meta`, the data of `key` records that were pruned: they tell that an older checkpoint was signed by this robot."""
 
@@ -154,6 +157,11 @@ def _credential() -> SigningKey | None:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+    if content == NOT_SHOWN:
+        raise BadInput(
+            "the usage key is a credential of the unit, and this command is not shown it",
+            f"put it into /etc/credstore/{CREDENTIAL}, or run this by systemd-run with User=, DynamicUser=, StateDirectory= and it",
+        )
     try:
         seed = content if len(content) == SEED_BYTES else decode(content.strip().decode("ascii"))
         return SigningKey.from_seed(seed)

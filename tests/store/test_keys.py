@@ -12,7 +12,7 @@ import pytest
 from agent.contract.signing import SigningKey, encode
 from agent.errors import BadInput
 from agent.sim.clock import SimulatedClock
-from agent.store.keys import Keys
+from agent.store.keys import NOT_SHOWN, Keys
 
 
 @pytest.fixture(autouse=True)
@@ -215,6 +215,16 @@ def test_a_wrong_credential_is_told_and_nothing_takes_its_place(
     (tmp_path / "usage-key").write_bytes(content)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     with pytest.raises(BadInput, match="usage-key is not a usage key; give the unit 32 bytes, raw or in base64url"):
+        Keys(state, clock).current  # noqa: B018  reading it is what fails
+    assert not state.exists()
+
+
+def test_where_the_units_key_is_not_shown_none_is_made(
+    state: Path, clock: SimulatedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usage-key").write_bytes(NOT_SHOWN)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with pytest.raises(BadInput, match="is a credential of the unit, and this command is not shown it; put it into /etc/credstore"):
         Keys(state, clock).current  # noqa: B018  reading it is what fails
     assert not state.exists()
 
