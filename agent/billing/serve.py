@@ -143,6 +143,7 @@ async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say:
     key, metrics = await key_of(store, settings.folder, clock), Metrics()
     authority = await authority_of(store, settings.folder, clock, days=settings.certificate_days, given=settings.devices)
     access, ingest = Access(store, key, clock, authority), Ingest(store, key, clock)
+    access.listen(ingest.forget)
     await access.robots.publish()
     if lost := await access.robots.unlisted():
         say(f"{lost} revoked certificates are on no list: another authority issued them; brokers must not believe that any more")

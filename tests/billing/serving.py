@@ -29,6 +29,7 @@ class Web:
     def __init__(self, backend: Backend, limits: Limits = FREE, address: str = "127.0.0.1") -> None:
         self.backend, self.clock, self.store = backend, backend.clock, backend.store
         self.access = Access(backend.store, BACKEND_KEY, backend.clock)
+        self.access.listen(backend.ingest.forget)
         self.metrics = Metrics()
         self.ingest = Attended(backend.ingest, self.access, self.metrics, backend.clock)
         self.api = app(backend.store, self.ingest, self.access, BACKEND_KEY, backend.clock, limits=limits, metrics=self.metrics)

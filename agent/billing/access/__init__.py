@@ -1,7 +1,7 @@
 """Says who may do what: makes and checks credentials, lets robots in by one-time token, keeps the audit log."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,12 @@ class Access:
         self._unrecorded = 0
         self._changes = 0
         self._grants = Grants(key, clock)
+        self._listeners: list[Callable[[], None]] = []
         self.robots = Robots(store, clock, authority, self._forget)
+
+    def listen(self, revoked: Callable[[], None]) -> None:
+        """`revoked` is called after credentials have been revoked."""
+        self._listeners.append(revoked)
 
     async def create(self, name: str, scopes: Iterable[str], tenant: str = "", public: bytes = b"") -> dict[str, Any]:
         """`{id, api_key}`; the key is shown this once. With `public`, for a client that signs its requests: `{id}`. Raises BadInput."""
@@ -152,6 +157,8 @@ class Access:
         """They are good for nothing any more."""
         for id_ in ids:
             self._known.pop(id_, None)
+        for revoked in self._listeners:
+            revoked()
         self._changes += 1  # what is being looked up just now must not be remembered as good
 
     async def _find(self, id_: str) -> Credential | None:

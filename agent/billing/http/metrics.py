@@ -31,7 +31,7 @@ COUNTED: Final = {
 """What the ingest counts."""
 
 
-FORGED: Final = frozenset({"bad-signature", "forbidden", "unknown-device", "unknown-key"})
+FORGED: Final = frozenset({"bad-signature", "forbidden", "revoked", "unknown-device", "unknown-key"})
 """Refusals of batches that somebody else may have made."""
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from sqlalchemy import Connection
 
+from agent.billing.access.credentials import struck_off
 from agent.billing.ingest.books import Arrived, Taken, TooManyRanges, commit
 from agent.billing.ingest.books.former import may_sign
 from agent.billing.ingest.books.rows import find_epoch
@@ -71,6 +73,7 @@ class Ingest:
         self._store, self._key, self._clock = store, key, clock
         self._window = window or Window()
         self._keys: dict[str, UsageKey] = {}
+        self._forgotten = 0
         self._watchers = Watchers()
         self.waiting = 0
         """Batches that are being taken."""
@@ -112,6 +115,11 @@ class Ingest:
         taken = Taken(row.books, row.durable) if row else Taken(unknown(epoch), 0)
         return self._answer(device, epoch, taken, [], question.nonce)
 
+    def forget(self) -> None:
+        """A credential was revoked: whose it was is looked up anew, for a robot that has none any more is refused."""
+        self._keys.clear()
+        self._forgotten += 1  # what is being looked up just now must not be remembered
+
     def close(self) -> None:
         """Ends all watching."""
         self._watchers.close()
@@ -136,7 +144,7 @@ class Ingest:
 
     async def _signer(self, tenant: str, device: str, content: bytes, marks: Mapping[str, str]) -> UsageKey:
         key_id = marks.get(KEY_MARK)
-        key = await self._known(key_id) if isinstance(key_id, str) else None
+        key, gone = await self._known(key_id) if isinstance(key_id, str) else (None, False)
         trusted = {key.key_id: key.public} if key else {}
         try:
             check_signed(content, marks, trusted, what="the batch")
@@ -147,17 +155,21 @@ class Ingest:
         assert key is not None
         if (key.device.tenant, key.device.name) != (tenant, device):
             raise _Refused("forbidden", f"the batch is signed by a key of another device than {tenant}/{device}")
+        if gone:  # a broker lets it in until it reads its list anew; what it keeps it brings when it is enrolled again
+            raise _Refused("revoked", f"{tenant}/{device} has been struck off", KEY_WAIT_MS)
         return key
 
-    async def _known(self, key_id: str) -> UsageKey | None:
-        key = self._keys.get(key_id)
-        if key is None:
-            key = await self._store.read(lambda connection: devices.device_of_key(connection, key_id))
-            if key is not None:
-                if len(self._keys) >= KEYS_MAX:
-                    self._keys.clear()
-                self._keys[key_id] = key
-        return key
+    async def _known(self, key_id: str) -> tuple[UsageKey | None, bool]:
+        """The key, and whether its robot was struck off; such a one is not remembered, it may be enrolled again."""
+        if (held := self._keys.get(key_id)) is not None:
+            return held, False
+        forgotten = self._forgotten
+        key, gone = await self._store.read(lambda connection: _owned(connection, key_id))
+        if key is not None and not gone and forgotten == self._forgotten:
+            if len(self._keys) >= KEYS_MAX:
+                self._keys.clear()
+            self._keys[key_id] = key
+        return key, gone
 
     def _acked(self, arrived: Arrived, taken: Taken) -> Answered:
         if taken.keys_changed:
@@ -193,6 +205,11 @@ class Ingest:
         self.counts["refused"] += 1
         content = written(refusal)
         return Answered(content, signed(content, self._key), refusal)
+
+
+def _owned(connection: Connection, key_id: str) -> tuple[UsageKey | None, bool]:
+    key = devices.device_of_key(connection, key_id)
+    return key, key is not None and bool(struck_off(connection, (key.device.tenant, key.device.name)))
 
 
 def _judged(batch: BatchContent, tenant: str, device: str) -> list[Judged]:
