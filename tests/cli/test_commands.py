@@ -185,6 +185,6 @@ def test_a_reply_lost_to_a_full_disk_keeps_the_turn(tmp_path: Path, question: Pa
 
 
 def test_the_version_is_told() -> None:
-    status, out, _ = voxmeter("--version")
-    assert status == 0
-    assert out.startswith("voxmeter ")
+    ended = voxmeter("--version")
+    assert ended.status == 0
+    assert ended.out.startswith("voxmeter ")
