@@ -106,7 +106,9 @@ class Backend:
         self._store = SlowStore(self.folder, self._clock, self._chance)
         authority = await authority_of(self._store, self.folder, self._clock) if self._vouches else None
         access = self._access = Access(self._store, self._key, self._clock, authority)
-        self._ingest = Attended(Ingest(self._store, self._key, self._clock, CROWDED), access, Metrics(), self._clock)
+        ingest = Ingest(self._store, self._key, self._clock, CROWDED)
+        access.listen(ingest.forget)
+        self._ingest = Attended(ingest, access, Metrics(), self._clock)
         self._fleet = Fleet(self._store, self._key, self._clock)
         self._trace.note("backend", self._store.backend_id)
         for _ in range(CONSUMERS):
