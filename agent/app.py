@@ -29,6 +29,7 @@ from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
 from agent.store.ledger.space import MEBIBYTE, Limits
 from agent.store.words import Words
+from agent.tasks import stopped
 from agent.values import Prompt, Speech, Stage, Turn
 from agent.weights import catalog
 
@@ -168,13 +169,6 @@ async def _salvaging(ledger: SqliteLedger, books: Books) -> None:
                 await books.recover()  # what a damaged journal still told went on in the new one
         await ledger.damaged.wait()
         ledger.damaged.clear()
-
-
-async def stopped(task: "asyncio.Task[Any]") -> None:
-    """Ends background work; what it had not finished, the next start does again."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 async def _started(

@@ -1,5 +1,7 @@
 """What can go wrong in a way a person must act on: a code for machines, one line for people, and what to do."""
 
+import traceback
+
 
 class VoxmeterError(Exception):
     """The root. `str(error)` is the whole line a person reads."""
@@ -14,6 +16,16 @@ class VoxmeterError(Exception):
         super().__init__(f"{message}; {todo}" if todo else message)
         self.message = message
         self.todo = todo
+
+
+def plainly(error: BaseException) -> str:
+    """An error as a line for the log: our own in their words, any other by name and place, for its words may be a guest's."""
+    if isinstance(error, VoxmeterError):
+        return " ".join(str(error).split())
+    places = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [place for place in places if place[0].partition(".")[0] == __package__]
+    module, line = (ours or places or [("?", 0)])[-1]
+    return f"{type(error).__name__} at {module}:{line}"
 
 
 class BadInput(VoxmeterError):

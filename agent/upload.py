@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent.app import ledger_of, stopped
+from agent.app import ledger_of
 from agent.clock import Clock
 from agent.contract.registration import Registered
 from agent.errors import BadInput, BadProfile
@@ -24,6 +24,7 @@ from agent.store.state import Lock
 from agent.store.waiting import waiting
 from agent.sync.postman import Postman
 from agent.sync.worker import Worker
+from agent.tasks import stopped
 
 NOW_SECONDS_MAX = 120.0
 """What `sync now` waits at the most: somebody is looking at it."""

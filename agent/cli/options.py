@@ -34,21 +34,27 @@ def out(as_json: bool, value: Any, show: Callable[[Console], None]) -> None:
         show(screen())
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T], told: Callable[[], None] = lambda: None) -> T:
     """Runs a command's work; Ctrl-C and SIGTERM, however often, let it settle what it began and then end it.
 
-    asyncio's own handling gives up at the second Ctrl-C, and the record of the turn with it.
+    asyncio's own handling gives up at the second Ctrl-C, and the record of the turn with it. `told` is called in the signal's handler.
     """
 
     under_way: list[asyncio.Task[Any]] = []
+    signals: list[int] = []
 
-    def stop(_number: int, _frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
+        told()
+        signals.append(number)
         while under_way:  # once: a second signal must not hurry the settling, whose waits have limits of their own
             task = under_way.pop()
             task.get_loop().call_soon_threadsafe(task.cancel)
 
     async def stoppable() -> T:
         under_way.extend(filter(None, [asyncio.current_task()]))
+        if signals:  # it came before there was anything to cancel
+            work.close()
+            raise asyncio.CancelledError
         return await work
 
     for number in (signal.SIGINT, signal.SIGTERM):

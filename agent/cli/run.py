@@ -5,16 +5,15 @@ import errno
 import faulthandler
 import functools
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from agent.cli.options import AsJson, ProfileName, StateDir, fail, run, screen
 
 PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 """What the system refuses now and may give later: the unit tries again, which it does not after exit 2."""
-
-STAYS_OFF = 3
-"""Exit status of a robot that was told to stop from afar: its unit does not start it again."""
 
 
 def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
@@ -34,18 +33,30 @@ def serve(state_dir: StateDir = None, profile: ProfileName = "simulated", as_jso
         with contextlib.suppress(OSError, SystemExit):  # rich ends the process when nobody reads it; the robot goes on
             console.print(line)
 
-    def at_worst() -> None:
+    def at_worst(stopped: bool) -> None:
         log.say("closing takes too long and is cut short; the books are as of their last commit", level="error")
-        os._exit(1)
+        if stopped or notifier.on:
+            os._exit(1)
+        _anew()
 
     faulthandler.enable()  # systemd's watchdog ends this with SIGABRT: the journal then shows where each thread stood
     grave = functools.partial(say, level="error")
     with _passing_troubles():
         steers = functools.partial(FromAfar, profile, log)
-        request = run(service.run(profile, state_dir, say, grave=grave, steers=steers, notifier=notifier, at_worst=at_worst))
-    if request.kind == "restart" and not notifier.on:
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "agent", *sys.argv[1:]])  # noqa: S606  nobody else would start it again
-    raise SystemExit(STAYS_OFF if request.kind == "stop" and notifier.on else 0)
+        ending = service.Ending(at_worst)
+        run(service.run(profile, state_dir, say, grave=grave, steers=steers, notifier=notifier, ending=ending), ending.stop)
+    if not notifier.on and not ending.stopped:
+        _anew()
+
+
+def _anew() -> NoReturn:
+    """In this process, for nobody else would start it again; an engine that hangs would not notice."""
+    from agent import processes
+
+    for child in processes.family(os.getpid())[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "agent", *sys.argv[1:]])  # noqa: S606
 
 
 @contextlib.contextmanager

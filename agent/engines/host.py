@@ -9,7 +9,6 @@ begun meanwhile waits for the new child, or fails at once when the last start di
 """
 
 import asyncio
-import contextlib
 from typing import Any, Generic, TypeVar
 
 from agent.clock import Clock
@@ -18,6 +17,7 @@ from agent.engines.life import Life, born
 from agent.engines.wire import Frame
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
+from agent.tasks import stopped
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -105,14 +105,14 @@ class Hosted(Generic[In, Out]):
     async def aclose(self) -> None:
         if self._ending is not None:
             self._ending.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._life is not None:
-            await _killed(self._life)
-            self._life = None
-        await asyncio.gather(*self._relieved)
+        try:
+            if self._task is not None:
+                await stopped(self._task)
+        finally:
+            if self._life is not None:
+                await _killed(self._life)
+                self._life = None
+            await asyncio.gather(*self._relieved)
 
     def kill(self) -> None:
         """Ends a child that hangs; what follows is what follows any death."""

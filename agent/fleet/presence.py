@@ -30,7 +30,7 @@ AGAIN_SECONDS = 5.0
 GOODBYE_SECONDS = 2.0
 """A robot is stopped within 5 s; if nobody hears the goodbye, the will is as true."""
 
-Why = Literal["stopped", "restarting", "decommissioned"]
+Why = Literal["stopped", "restarting", "reopening", "decommissioned"]
 
 Say = Callable[[str], None]
 
@@ -91,7 +91,8 @@ class Presence:
             self._news.set()
 
     async def run(self, link: Poster) -> None:
-        """Until cancelled. Only one link may be run, the one whose Steering has this will."""
+        """Until cancelled. Only one link at a time may be run, the one whose Steering has this will."""
+        self._leaving = False
         try:
             while True:
                 await self._news.wait()
@@ -102,13 +103,14 @@ class Presence:
             await self._quiet()
 
     async def goodbye(self, link: Poster, why: Why) -> None:
-        """Before the link is closed; nothing else is told after it. Gives up soon, raises nothing."""
+        """Before the link is closed; nothing else is told after it, until `run` begins anew. Gives up soon, raises nothing."""
         self._leaving = True
         await self._quiet()
         if self.since is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await link.post(wire.PRESENCE, self._presence(online=False, why=why), retained=True)
+        self.since = None
 
     async def _tell(self, link: Poster, now: ConnId) -> None:
         try:

@@ -11,6 +11,7 @@ from agent.audio import wav
 from agent.clock import SystemClock
 from agent.errors import LedgerBusy
 from agent.service.caring import again_and_again
+from agent.service.ending import Ending
 from agent.service.loop import run
 from agent.service.running import Request, Running, Say, Steers
 from agent.service.told import told_of
@@ -19,6 +20,7 @@ from agent.store.waiting import waiting
 from agent.weights import catalog
 
 __all__ = [
+    "Ending",
     "Request",
     "Running",
     "Say",

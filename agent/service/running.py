@@ -1,4 +1,4 @@
-"""A running robot as those see it who steer it from afar, and what they may ask of its service: to open it anew, to restart, to stop."""
+"""A running robot as those see it who steer it from afar, and what they may ask of its service: to open it anew, to restart."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,13 +20,16 @@ Settings = Mapping[str, Mapping[str, Any]]
 """Table -> key -> value, laid over the profile."""
 
 
+Kind = Literal["reopen", "restart"]
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is to become of the robot."""
 
-    kind: Literal["reopen", "restart", "stop"]
-    """`reopen`: closed and opened in this process, as with other settings; `restart`: the process ends and its service starts another;
-    `stop`: it ends and stays ended."""
+    kind: Kind
+    """`reopen`: closed when nobody has the floor, and opened in this process, as with other settings; `restart`: the process ends at once
+    and its service starts another."""
     reason: str
 
 
@@ -38,8 +41,7 @@ class Asking:
         self._request: Request | None = None
 
     def ask(self, request: Request) -> None:
-        grave = ("reopen", "restart", "stop")
-        if self._request is None or grave.index(request.kind) > grave.index(self._request.kind):
+        if self._request is None or (self._request.kind, request.kind) == ("reopen", "restart"):
             self._request = request
         self._asked.set()
 
@@ -71,16 +73,12 @@ class Running:
     """Parts that stand still, a line each."""
     asking: Asking = field(default_factory=Asking)
 
-    def request_stop(self, reason: str) -> None:
-        """Returns at once; what is under way settles, and the robot stays off, under systemd too."""
-        self.asking.ask(Request("stop", reason))
-
     def request_restart(self, reason: str) -> None:
-        """Likewise, and the process is started again."""
+        """Returns at once; what is under way settles, and the process is started again."""
         self.asking.ask(Request("restart", reason))
 
     def request_reopen(self, reason: str) -> None:
-        """Likewise, in this process: `Steers.beside` is asked again for the settings."""
+        """Likewise, when nobody has the floor and in this process: `Steers.beside` is asked again for the settings."""
         self.asking.ask(Request("reopen", reason))
 
 

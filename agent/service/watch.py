@@ -41,6 +41,10 @@ class Watchdog:
         silences_s = {part: silence_s for part, silence_s in SILENCES_S.items() if has[part] is not None}
         self._vitals, self._running = Vitals(silences_s, self._clock.monotonic()), running
 
+    def waits(self) -> None:
+        """It is not opened yet because somebody has the books: that is nobody's standing still."""
+        self._blind_since = self._clock.monotonic()
+
     async def closing(self) -> None:
         """Nobody can say how its parts are until it is open again."""
         self._running, self._blind_since = None, self._clock.monotonic()

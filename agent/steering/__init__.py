@@ -12,7 +12,7 @@ from typing import Any
 
 from agent import fitting
 from agent import profile as profiles
-from agent.app import App, stopped
+from agent.app import App
 from agent.clock import Settable
 from agent.contract import wire
 from agent.contract.fleet.command import audience_of
@@ -20,23 +20,27 @@ from agent.contract.registration import jwks
 from agent.enrolment import keep_time
 from agent.errors import BadInput
 from agent.fleet.commands import COMMANDS
-from agent.fleet.presence import Facts, Presence, Taken, taken
+from agent.fleet.presence import Facts, Presence, Taken, Why, taken
 from agent.fleet.timekeeping import Timekeeping, Untimely
 from agent.fleet.twin.adopting import Adopting
 from agent.log import Log
 from agent.ports import Delivered, Poster, Steering
 from agent.ports.twin import Surroundings
-from agent.service.running import Running, Say, Settings
+from agent.service.running import Kind, Running, Say, Settings
 from agent.steering.helm import Bridge, Helm
 from agent.steering.incoming import Incoming
 from agent.steering.refusing import Refusing
 from agent.store import starts, trust
 from agent.store.remote import Remote
 from agent.store.state import Lock
+from agent.tasks import stopped
 from agent.weights import catalog
 
 MQTT = "mqtt"
 """Only a broker carries commands, twins and presence."""
+
+WHY: Mapping[Kind, Why] = {"reopen": "reopening", "restart": "restarting"}
+"""What is told when it leaves, by what was asked."""
 
 
 class FromAfar:
@@ -89,14 +93,18 @@ class FromAfar:
         if self._link is not None:
             works.append(self._present().run(self._link))
         tasks = [asyncio.create_task(self._kept(work)) for work in works]
-        try:
-            yield
-        finally:
-            self._heard = helm.hears or (self._heard and self._begun().on_trial)
-            await self._goodbye(running)
-            for task in tasks:
-                await stopped(task)
-            self._helm = self._link = None
+        async with contextlib.AsyncExitStack() as closing:  # whoever is stopped while it closes still closes all of it
+            closing.callback(self._left)
+            for task in reversed(tasks):
+                closing.push_async_callback(stopped, task)
+            closing.push_async_callback(self._goodbye, running)
+            try:
+                yield
+            finally:
+                self._heard = helm.hears or (self._heard and self._begun().on_trial)
+
+    def _left(self) -> None:
+        self._helm = self._link = None
 
     async def _kept(self, work: Coroutine[Any, Any, None]) -> None:
         """One that fails unforeseen is said; the robot talks on without it until it is opened again."""
@@ -106,11 +114,10 @@ class FromAfar:
             self._say(f"from afar: {type(error).__name__}: {' '.join(str(error).split())}")
 
     async def _goodbye(self, running: Running) -> None:
-        """Not where it is only opened anew: it comes back before anybody would miss it."""
+        """Also where it is only opened anew: it may not come back, and its next birth counts for more than this."""
         request = running.asking.asked
-        if self._link is None or (request is not None and request.kind == "reopen"):
-            return
-        await self._present().goodbye(self._link, "restarting" if request is not None and request.kind == "restart" else "stopped")
+        if self._link is not None:
+            await self._present().goodbye(self._link, WHY[request.kind] if request is not None else "stopped")
 
     def _delivered(self, message: Delivered) -> None:
         """From the link, in the event loop."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import profile as profiles
-from agent.app import App, opened, stopped
+from agent.app import App, opened
 from agent.audio import devices, wav
 from agent.clock import SystemClock
 from agent.dialog.live import Running
@@ -25,6 +25,7 @@ from agent.store.reading import LedgerReader
 from agent.store.state import state_folder
 from agent.talking.album import Album, make_folder
 from agent.talking.now import Now, Sums, of_turns, trouble
+from agent.tasks import stopped
 from agent.values import FRAME_SAMPLES, Turn
 from agent.weights import catalog
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from agent import fitting
-from agent.app import App, stopped
+from agent.app import App
 from agent.engines.host import start
-from agent.errors import EngineFailed
+from agent.errors import EngineFailed, plainly
 from agent.live import Live, Say, conversing, in_hall
+from agent.tasks import stopped
 from agent.values import Speech, Turn
 from agent.weights import catalog
 
@@ -53,7 +54,7 @@ class Attending:
                 await self._converse()
                 why = "the microphone's sound has ended"
             except Exception as error:  # noqa: BLE001  whatever it is: a robot that has stopped listening helps nobody
-                why = " ".join(str(error).split()) or type(error).__name__
+                why = plainly(error)
             if why != self._why:
                 self._say(f"the conversation: {why}; it is begun again")
             self._why = why
@@ -94,6 +95,11 @@ class Attending:
         heard = {name: microphone[name] for name in ("device", "hearing", "why", "rate")}
         spoken = {name: speaker[name] for name in ("device", "speaking", "why")}
         return heard | {"floor": told["floor"], "level": told["level"], "speaker": spoken}
+
+    @property
+    def busy(self) -> bool:
+        """Somebody has the floor, a customer or whoever asks besides."""
+        return self._one_at_a_time.locked() or (self._live is not None and not self._live.idle)
 
     def signs(self) -> tuple[object, object]:
         """Of the microphone and of the conversation: whoever sees the same again has seen no progress."""

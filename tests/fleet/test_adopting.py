@@ -193,6 +193,22 @@ def test_whom_to_believe_changes_only_with_a_twin_in_force(tmp_path: Path) -> No
     asyncio.run(whole())
 
 
+def test_a_twin_that_says_again_whom_to_believe_opens_the_robot_once(tmp_path: Path) -> None:
+    async def whole() -> None:
+        robot = Robot(tmp_path)
+        await robot.wanted(1, QUIET, trust=keys(BACKEND))
+        assert len(robot.reopenings) == 1
+        await robot.open()
+        await robot.adopting.run()
+        assert (robot.reopenings, robot.told.state) == ([], "applied")
+        await robot.wanted(2, LOUD, trust=keys(BACKEND, OTHER))
+        await robot.open()
+        await robot.adopting.run()
+        assert robot.reopenings == ["whom to believe has changed"]
+
+    asyncio.run(whole())
+
+
 def forged() -> dict[str, bytes]:
     """What a broker can send without the backend's key, and what the backend never signed as a twin for this robot."""
     good = contract.signed(desired(9, QUIET), BACKEND)

@@ -149,6 +149,28 @@ def test_a_goodbye_is_the_last_word() -> None:
     play(story())
 
 
+def test_a_robot_opened_anew_says_so_and_is_told_to_be_back_with_its_next_connection() -> None:
+    async def story() -> None:
+        presence, link = presence_of(), ScriptedLink()
+        async with running(presence, link):
+            presence.will()
+            presence.connected()
+            await settled(lambda: len(link.sent) == len(ALL))
+            await presence.goodbye(link, "reopening")
+        left, since = read_presence(link.sent[-1].body), presence.since
+        assert (left.online, left.why, since) == (False, "reopening", None)
+        link.sent.clear()
+        async with running(presence, link):
+            presence.will()
+            presence.connected()
+            await settled(lambda: len(link.sent) == len(ALL))
+        birth = read_birth(link.sent[0].body)
+        assert present(birth, left)
+        assert not present(read_birth(link.sent[0].body).model_copy(update={"conn_id": left.conn_id}), left)
+
+    play(story())
+
+
 def test_a_goodbye_that_nobody_hears_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.fleet.presence.GOODBYE_SECONDS", 0.01)
 

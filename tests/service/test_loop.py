@@ -63,9 +63,9 @@ def test_it_is_opened_anew_with_other_settings_and_then_ends(tmp_path: Path) -> 
 
 
 def test_settings_that_do_not_open_give_way_to_what_is_told_then(tmp_path: Path) -> None:
-    script = Script([{"llm": {"max_tokens": -1}}, {}], [lambda one: one.request_stop("done")])
+    script = Script([{"llm": {"max_tokens": -1}}, {}], [lambda one: one.request_restart("done")])
     request, _ = play(tmp_path, script)
-    assert (request.kind, len(script.failures), len(script.opened)) == ("stop", 1, 1)
+    assert (request.kind, len(script.failures), len(script.opened)) == ("restart", 1, 1)
 
 
 def test_where_nothing_else_is_told_the_error_ends_it(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_gravest_request_is_what_is_done() -> None:
             asking.ask(Request(kind, kind))  # type: ignore[arg-type]
         return await asking.wait()
 
-    assert asyncio.run(asked("reopen", "stop", "restart")).kind == "stop"
+    assert asyncio.run(asked("reopen", "restart", "reopen")).kind == "restart"
     assert asyncio.run(asked("restart", "reopen")).kind == "restart"
 
 
@@ -110,7 +110,7 @@ def test_a_ledger_that_stands_still_starves_the_watchdog_and_is_named(tmp_path: 
             async def told() -> None:
                 await story(running)
                 done.set()
-                running.request_stop("seen")
+                running.request_restart("seen")
 
             script.task = asyncio.create_task(told())  # type: ignore[attr-defined]
 

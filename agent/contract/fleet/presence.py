@@ -49,7 +49,7 @@ class Presence(Open):
     conn_id: ConnId
     online: Annotated[bool, Field(strict=True)]
     why: Annotated[str, Field(max_length=200)] = ""
-    """`lost` in a will; `stopped`, `restarting`, `decommissioned` in a goodbye."""
+    """`lost` in a will; `stopped`, `restarting`, `reopening`, `decommissioned` in a goodbye."""
 
 
 class Telemetry(Open):

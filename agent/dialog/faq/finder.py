@@ -22,6 +22,7 @@ from agent.dialog.faq.words import Language
 from agent.errors import EngineFailed
 from agent.files import write_durably
 from agent.ports import Call, Embedder
+from agent.tasks import stopped
 
 PIECE_TEXTS = 4
 """Passages embedded before a waiting question has its turn: about 60 ms on one core."""
@@ -68,12 +69,12 @@ class Finder:
         return self._index.find(question, vector, exact=exact)
 
     async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._line is not None:
-            await self._line.aclose()
+        try:
+            if self._task is not None:
+                await stopped(self._task)
+        finally:
+            if self._line is not None:
+                await self._line.aclose()
 
     def _know(self, vectors: Vectors) -> None:
         self._index.know(vectors)

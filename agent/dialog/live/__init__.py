@@ -22,7 +22,7 @@ from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
 from agent.dialog.wording.intents import polite_noise
 from agent.dialog.wording.unfinished import unfinished
-from agent.errors import LedgerFull, VoxmeterError
+from agent.errors import LedgerFull, VoxmeterError, plainly
 from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Speaker, SpeechEvent
 from agent.values import Turn
 
@@ -205,7 +205,7 @@ class Conversation:
         if isinstance(failure, LedgerFull):
             self._errand(self._watching.refused(self.session))
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
-            self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {failure!r}")
+            self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
             newest = running is self.running[-1]
             self.running.remove(running)

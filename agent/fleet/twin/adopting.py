@@ -191,13 +191,15 @@ class Adopting:
     async def _pay(self) -> bool:
         """Whether whom to believe is written where it belongs."""
         try:
+            before = self._around.trusted()
             await _finished(self._around.believe, Keys.model_validate(self._book.standing.owed))
             async with self._turn:
                 await self._put(twin.paid(self._book.standing))
         except VoxmeterError as error:
             self._say(f"the twin: whom to believe: {error}")
             return False
-        self._around.reopen("whom to believe has changed")
+        if self._around.trusted() != before:  # operators' keys are looked up whenever a command comes
+            self._around.reopen("whom to believe has changed")
         return True
 
     async def _put(self, standing: Standing) -> None:

@@ -7,7 +7,6 @@ A connection that did not last does not make the next wait short: two robots wit
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from agent.clock import Clock
 from agent.contract import wire
@@ -16,6 +15,7 @@ from agent.link.mqtt.connection import Connection, Will
 from agent.link.mqtt.message import LOST, Filter, Incoming, Verdict
 from agent.link.retry import Backoff
 from agent.ports import LinkSettings
+from agent.tasks import stopped
 
 FIRST_MS = 1_000
 """A broker that was restarted is found within seconds, by a thousand robots within one."""
@@ -107,11 +107,11 @@ class Mqtt:
     async def aclose(self) -> None:
         """Leaves in peace; the broker keeps the session, and no will is published."""
         keeper, self._keeper = self._keeper, None
-        if keeper:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
-        self.problem = "closed"
+        try:
+            if keeper:
+                await stopped(keeper)
+        finally:
+            self.problem = "closed"
 
     async def _keep(self) -> None:
         while True:

@@ -1,0 +1,97 @@
+"""Who ends background work is not spared its own end: a cancellation that comes meanwhile is told, after the work has settled."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from agent.audio.device.playback import DeviceSpeaker
+from agent.audio.device.system import SoundSystem
+from agent.clock import SystemClock
+from agent.engines.host import Hosted
+from agent.link.mqtt.steady import Mqtt
+from agent.ports import EngineSettings, LinkSettings
+from agent.profile import Sound
+from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
+from agent.sim.world.loop import RobotClock, run
+from agent.tasks import stopped
+
+Close = Callable[[], Awaitable[object]]
+
+
+def test_work_is_ended_and_what_it_raises_is_raised() -> None:
+    async def fails() -> None:
+        raise ValueError("no")
+
+    async def main() -> None:
+        await stopped(asyncio.create_task(asyncio.sleep(1000)))
+        task = asyncio.create_task(fails())
+        await asyncio.wait({task})
+        with pytest.raises(ValueError, match="no"):
+            await stopped(task)
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_is_told_after_the_work_has_settled() -> None:
+    settled: list[str] = []
+
+    async def slow(go: asyncio.Event) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await go.wait()
+            settled.append("settled")
+
+    async def main() -> None:
+        go = asyncio.Event()
+        work = asyncio.create_task(slow(go))
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(stopped(work))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        go.set()
+        await asyncio.wait({stopping})
+        assert (stopping.cancelled(), settled) == (True, ["settled"])
+
+    asyncio.run(main())
+
+
+async def engine() -> Close:
+    host: Hosted[Any, Any] = Hosted(EngineSettings("vad_scripted", "script"), SystemClock())
+    await host.start()
+    return host.aclose
+
+
+async def link() -> Close:
+    mqtt = Mqtt(LinkSettings("demo", "r1", "127.0.0.1", 1, plain=True), "r1", SystemClock(), [], lambda _: None)
+    mqtt.start()
+    return mqtt.aclose
+
+
+async def speaker() -> Close:
+    clock = RobotClock(seed=1)
+    library = ScriptedLibrary(clock, ScriptedDevice("voice", "output"))
+    made = DeviceSpeaker(Sound(output="voice"), SoundSystem(library, clock), clock, lambda _: None)
+    made.start()
+    await clock.sleep(1)
+    return made.aclose
+
+
+@pytest.mark.parametrize(("made", "play"), [(engine, asyncio.run), (link, asyncio.run), (speaker, run)])
+def test_whoever_closes_something_and_is_cancelled_hears_of_it(made: Callable[[], Awaitable[Close]], play: Any) -> None:
+    async def main() -> None:
+        close = await made()
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        await close()
+
+    play(main())
