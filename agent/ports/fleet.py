@@ -35,6 +35,13 @@ class CommandBook(Protocol):
         """The highest seq ever taken of that key; 0 where there was none. Survives the forgetting of commands."""
         ...
 
+    async def floor_s(self) -> float:
+        """Seconds since 1970: what was issued before may have been taken by a book that is lost, and counts as taken.
+
+        0: nothing does. inf: no clock can tell yet when this book began, so only a connection's nonce shows that a command is new.
+        """
+        ...
+
     async def accept(self, known: Known) -> None:
         """Writes a command down, before anything of it is done. In state `accepted`."""
         ...
@@ -91,7 +98,7 @@ class Steerable(Protocol):
         ...
 
     async def speak(self, text: str) -> Mapping[str, Any]:
-        """Says it in the hall when nobody has the floor; metered as any speech: `{turn_id, heard}`."""
+        """Says it in the hall when nobody has the floor; metered as any speech: `{said, session_id}`, when it has sounded."""
         ...
 
     async def set_log_level(self, level: str) -> Mapping[str, Any]:

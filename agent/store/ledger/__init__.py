@@ -18,9 +18,10 @@ from agent.errors import VoxmeterError
 from agent.ports import Appended, Draft, Entry, Posted
 from agent.store.db import CORRUPT, DAMAGE, LEDGER_FILE, refused
 from agent.store.keys import Keys
-from agent.store.ledger import epochs, journal, opening, outbox
-from agent.store.ledger.chain import Chain, Identity, Ready, ready
-from agent.store.ledger.commands import Carried, Commanded, Running, carried
+from agent.store.ledger import epochs, journal, outbox
+from agent.store.ledger.chain import Identity, Ready, ready
+from agent.store.ledger.changing import Changing
+from agent.store.ledger.commands import Commanded, Running
 from agent.store.ledger.leaving.earlier import named
 from agent.store.ledger.leaving.sending import Sending
 from agent.store.ledger.refused import plainly, said
@@ -40,7 +41,7 @@ Settle = Callable[[Sequence[tuple[Entry, Appended]]], list[Draft]]
 Key = tuple[str, str, int]
 
 
-class SqliteLedger(Sending, Commanded):
+class SqliteLedger(Changing, Sending, Commanded):
     """The books of one device in one state folder. Its owner is this process until `aclose`."""
 
     def __init__(self, state: Path, robot: Identity, clock: Clock, limits: Limits | None = None, writer: type[Writer] = Writer) -> None:
@@ -48,6 +49,7 @@ class SqliteLedger(Sending, Commanded):
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         super().__init__(state, robot)
         self._clock, self._running = clock, Running(clock)
+        self._counted: dict[str, int] = {}
         self._ours: set[Key] = set()
         self._appends = 0
         self._looking: asyncio.Task[None] | None = None
@@ -69,15 +71,6 @@ class SqliteLedger(Sending, Commanded):
             raise
         self._writer = writer(connection, lambda: self._chain.remember(), lambda: self._chain.undo())  # noqa: PLW0108  it may change
 
-    def _opened(self) -> tuple[sqlite3.Connection, Chain]:
-        """On a full disk SQLite can't even open; what the reserve kept free lets the robot start, to say that it is full."""
-        try:
-            return opening.opened(self._state, self._robot, self._clock)
-        except (sqlite3.OperationalError, OSError):
-            if not self._space.spend_reserve():
-                raise
-            return opening.opened(self._state, self._robot, self._clock)
-
     def room(self) -> bool:
         """See the port."""
         return self._space.room
@@ -89,7 +82,7 @@ class SqliteLedger(Sending, Commanded):
         try:
             return await self._commit(prepared, journal)
         except sqlite3.ProgrammingError:  # a change of epoch that the disk refused has left it closed
-            await self._alone(self._reopen)
+            await self._alone(self._reopened)
             return await self._commit_or_say(prepared, journal)
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -109,7 +102,7 @@ class SqliteLedger(Sending, Commanded):
         """See the port Outbox."""
         one = Posted(self._clock.new_id(), topic, body, self._clock.utc().isoformat(timespec="seconds"))
         try:
-            await self._do(lambda connection: outbox.put(connection, [one]))
+            await self._keep(lambda connection: outbox.put(connection, [one]))
         finally:  # whoever was stopped meanwhile may have posted it
             self._has_posted()
 
@@ -157,28 +150,6 @@ class SqliteLedger(Sending, Commanded):
             self._sending = None
             self.damaged.set()
 
-    async def begin_epoch(self, reason: str, *, follows: str = "", damaged: bool = False) -> str:
-        """Sets the present epoch aside and begins the next; calls that are under way stay in the journal. Returns the new epoch.
-
-        `follows`: the epoch it comes after, where that is not the present one but one that only the backend still has.
-        """
-
-        def change(old: sqlite3.Connection) -> str:
-            known, (left, posted), book = epochs.odometer_of(old), _readable(old), _book(old)
-            with suppress(sqlite3.Error):
-                old.close()
-            try:
-                after = opening.Ended(self._chain.epoch, reason, known, follows, left, posted, book)
-                opening.succeed(self._state, self._robot, self._clock, after=after, damaged=damaged)
-            finally:
-                self._reopen(old)
-            return self._chain.epoch
-
-        epoch = await self._alone(change)
-        self._sending = None
-        self.damaged.set()
-        return epoch
-
     async def beat(self) -> None:
         """Returns when the thread that writes has done everything given to it so far: it lives."""
         await self._do(lambda _: None)
@@ -222,11 +193,6 @@ class SqliteLedger(Sending, Commanded):
         except sqlite3.Error as error:
             raise said(error) from error
 
-    def _reopen(self, _: sqlite3.Connection) -> None:
-        """Goes on with whichever file is the present one; a disk that refused it may let it now."""
-        connection, self._chain = opening.opened(self._state, self._robot, self._clock)
-        self._writer.replace(connection)
-
     def _note(self, entries: Sequence[Entry]) -> None:
         """Remembers which calls are this process's own, so that no salvage settles one that is under way."""
         for entry in entries:
@@ -239,32 +205,6 @@ class SqliteLedger(Sending, Commanded):
         """In a thread that writes nothing of the present ledger."""
         with plainly():
             return await asyncio.get_running_loop().run_in_executor(self._salvager, work, *given)
-
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with plainly():
-            return await self._writer.submit(work)
-
-    async def _alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with plainly():
-            return await self._writer.submit(work, alone=True)
-
-
-def _readable(old: sqlite3.Connection) -> tuple[list[tuple[Entry, Appended]], list[Posted]]:
-    """The calls that go on in the next epoch's journal, and what waits in the outbox; a damaged file's calls are left to its salvage."""
-    left: list[tuple[Entry, Appended]] = []
-    try:
-        left = journal.left(old)
-        return left, outbox.waiting(old, outbox.WAITING_MAX)
-    except (*DAMAGE, ValueError, KeyError, TypeError):
-        return left, []
-
-
-def _book(old: sqlite3.Connection) -> Carried:
-    """Nothing where an earlier change, which the disk refused, has left it closed."""
-    try:
-        return carried(old)
-    except sqlite3.ProgrammingError:
-        return Carried()
 
 
 def _key(entry: Entry) -> Key:

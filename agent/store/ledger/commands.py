@@ -9,16 +9,17 @@ both its ends have it, else by how long this robot has run since: neither is mov
 import datetime
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_args
 
 from agent.clock import Clock
 from agent.contract.fleet.command import FINAL, State
 from agent.ports import Known, Posted
 from agent.store.db import DAMAGE, meta, put_meta
-from agent.store.ledger import outbox
+from agent.store.ledger import floor, outbox
 from agent.store.ledger.chain import TIMED_QUALITIES
 
 T = TypeVar("T")
@@ -108,10 +109,16 @@ class Commanded(ABC):
 
     _clock: Clock
     _running: Running
+    _counted: dict[str, int]
+    """Key -> the highest seq this process has taken: what a file that is damaged meanwhile no longer says."""
 
     @abstractmethod
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """In the writing thread, in a transaction."""
+
+    @abstractmethod
+    async def _keep(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The same; on a full disk into its reserve."""
 
     @abstractmethod
     def _has_posted(self) -> None:
@@ -126,6 +133,10 @@ class Commanded(ABC):
         row = await self._do(lambda held: held.execute("SELECT seq FROM command_seq WHERE key_id = ?", (key_id,)).fetchone())
         return int(row[0]) if row else 0
 
+    async def floor_s(self) -> float:
+        """See the port."""
+        return await self._do(lambda connection: floor.told(connection, self._clock))
+
     async def accept(self, known: Known) -> None:
         """See the port. Raises what the ledger raises."""
 
@@ -133,11 +144,12 @@ class Commanded(ABC):
             connection.execute(PUT, (*_of(known), "", 0))
             connection.execute(COUNT, (known.key_id, known.seq))
 
-        await self._do(work)
+        await self._keep(work)
+        self._count(known)
 
     async def began(self, cmd_id: str) -> None:
         """See the port. Once more each time it is run again."""
-        await self._do(lambda connection: connection.execute(BEGIN, (cmd_id,)))
+        await self._keep(lambda connection: connection.execute(BEGIN, (cmd_id,)))
 
     async def settle(self, known: Known, topic: str) -> None:
         """See the port. What is final stays as it is, and is only put into the outbox again, once however often it is asked for."""
@@ -154,7 +166,8 @@ class Commanded(ABC):
             connection.execute(TRIM, (RESULTS_MAX,))
 
         try:
-            await self._do(work)
+            await self._keep(work)
+            self._count(known)
         finally:  # whoever was stopped meanwhile may have posted it
             self._has_posted()
 
@@ -175,10 +188,16 @@ class Commanded(ABC):
 
         await self._do(work)
 
+    def _count(self, known: Known) -> None:
+        self._counted[known.key_id] = max(known.seq, self._counted.get(known.key_id, 0))
 
-def carried(connection: sqlite3.Connection) -> Carried:
-    """What can be read; of a damaged file maybe not all. The counts first: they are what keeps an old command from being run again."""
-    counts: list[tuple[str, int]] = []
+
+def carried(connection: sqlite3.Connection, counted: Mapping[str, int] = MappingProxyType({})) -> Carried:
+    """What can be read; of a damaged file maybe not all. The counts first: they are what keeps an old command from being run again.
+
+    `counted`: what whoever had it open knows of them.
+    """
+    counts = list(counted.items())
     rows: list[tuple[Any, ...]] = []
     ran_s = 0
     with suppress(*DAMAGE):
@@ -186,6 +205,11 @@ def carried(connection: sqlite3.Connection) -> Carried:
         ran_s = _whole(meta(connection).get(RAN, ""))
         rows += _sound(connection.execute(ROWS), KINDS)
     return Carried(tuple(row for row in rows if row[4] in get_args(State)), tuple(counts), ran_s)
+
+
+def count(connection: sqlite3.Connection, counted: Mapping[str, int]) -> None:
+    """Key -> its highest seq."""
+    connection.executemany(COUNT, list(counted.items()))
 
 
 def put(connection: sqlite3.Connection, book: Carried) -> None:

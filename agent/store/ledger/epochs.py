@@ -25,7 +25,7 @@ from agent.errors import BadInput
 from agent.files import rename_durably, sync_folder
 from agent.ports import Appended, Draft, Entry, Posted
 from agent.store.db import DAMAGE, LEDGER_FILE, NEW_FILE, check_schema, create, open_writer
-from agent.store.ledger import commands, journal, outbox
+from agent.store.ledger import commands, floor, journal, outbox
 from agent.store.ledger.chain import Chain, Identity, ready
 from agent.store.ledger.salvage import SALVAGED
 from agent.store.ledger.salvage.carve import epoch_in
@@ -74,7 +74,7 @@ def begin(
     before = {"previous": previous, "odometer": list(odometer[:ODOMETER_LINES_MAX])} if EPOCH.fullmatch(previous) else {}
 
     def fill(connection: sqlite3.Connection) -> None:
-        held = {"epoch": epoch, "device": robot.name, "previous": previous}
+        held = {"epoch": epoch, "device": robot.name, "previous": previous, floor.FLOOR: floor.begun(clock, reason)}
         connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", list(held.items()))
         Chain(epoch, robot, clock).put(connection, [ready(Draft("epoch", {"reason": reason, **before}))])
         for entry, intent in left:
