@@ -3,24 +3,26 @@
     take (link's callback) -> waits, at most WAITING_MAX -> judged (`order`) -> accepted, durable, confirmed -> waits -> run
                               dropped when it is nothing to this robot, and confirmed; refused, durable, confirmed
 
-A command that only answers is run where it was judged, so it waits for none. What comes too fast of one key waits; the broker keeps
-back what goes beyond sixteen that are not confirmed. What nobody signed is counted and never written down. A ledger that refuses
-makes all wait: nothing is run or confirmed that is not durable.
+A command that only answers is run where it was judged, so it waits for none; what goes beyond AHEAD_MAX that wait to be run is
+refused as busy. What comes too fast of one key waits; the broker keeps back what goes beyond sixteen that are not confirmed. What
+nobody signed is counted and never written down. A ledger that refuses makes all wait: nothing is run or confirmed that is not
+durable.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.fleet import jws
 from agent.contract.fleet.command import COMMAND, COMMAND_BYTES_MAX, FINAL, Command, State, audience_of, parsed
 from agent.errors import BadInput
-from agent.fleet.commands import COMMANDS, spec
+from agent.fleet.commands import COMMANDS, Spec, spec
 from agent.fleet.order import Addressee, Asked, Cached, Drop, Expire, Reject, Run, Standing, decide
 from agent.fleet.running import Outcome, Post, Runner, Say, topic_of
 from agent.fleet.running.refusals import LOOK_S, Refusal, Refusals
+from agent.fleet.running.repeats import Repeats
 from agent.link.bucket import Bucket
 from agent.ports import CommandBook, Delivered, Known, Steerable
 
@@ -88,7 +90,7 @@ class Executor:
         """
         self._book, self._clock, self._say = book, clock, say
         self._addressee, self._trusted, self._nonce, self._allowed = addressee, trusted, nonce, frozenset(allowed)
-        self._refused, self._refusals = refused, Refusals()
+        self._refused, self._refusals, self._repeats = refused, Refusals(), Repeats(clock)
         self._runner = Runner(book, robot, clock, device=self._device, say=say, post=post)
         self._rate = rate_per_s, burst
         self._buckets: dict[str, Bucket] = {}
@@ -190,7 +192,7 @@ class Executor:
             case Run(command):
                 await self._accept(asked, command, arrived.message)
             case Cached(known) if known.state in FINAL:
-                await self._book.settle(known, topic_of(known.cmd_id))
+                await self._answer_again(known)
                 arrived.message.confirm()
             case Cached(known):
                 self._runner.tell(known, known.state)
@@ -202,6 +204,12 @@ class Executor:
             case Reject(code, message) | Expire(code, message) | Drop(code, message):  # what stands in the book stays
                 self._drop(arrived.message, code, message)
 
+    async def _answer_again(self, known: Known) -> None:
+        if self._repeats.answers(known.cmd_id):
+            await self._book.settle(known, topic_of(known.cmd_id))
+        if self._repeats.too_many():
+            self._note("repeated", f"command {known.cmd_id} was done, and is sent again and again")
+
     async def _standing(self, asked: Asked, known: Known | None, nonce: str) -> Standing:
         return Standing(
             addressee=self._addressee(),
@@ -212,15 +220,14 @@ class Executor:
             now_s=self._clock.utc().timestamp(),
             quality=self._clock.quality(),
             nonce=nonce,
+            floor_s=await self._book.floor_s(),
         )
 
     async def _accept(self, asked: Asked, command: Command, message: Delivered) -> None:
         one, known = spec(command.op), _known(asked)
-        try:
-            one.given(command.args)
-        except BadInput as error:
-            await self._runner.settle(known, Outcome("rejected", "bad-arguments", str(error)))
-            self._drop(message, "bad-arguments", str(error))
+        if why := self._unfit(one, command):
+            await self._runner.settle(known, Outcome("rejected", *why))
+            self._drop(message, *why)
             return
         await self._book.accept(known)
         message.confirm()
@@ -228,9 +235,19 @@ class Executor:
             await self._runner.run(known, command)
             return
         self._runner.tell(known, "accepted")
-        await self._ahead.put((known, command))
+        self._ahead.put_nowait((known, command))
         if one.ends:
             await self._ending()
+
+    def _unfit(self, one: Spec[Any], command: Command) -> tuple[str, str] | None:
+        """Why it can't be taken now: (code, line). Whoever waited here would keep what only answers waiting too."""
+        try:
+            one.given(command.args)
+        except BadInput as error:
+            return "bad-arguments", str(error)
+        if not one.quick and self._ahead.full():
+            return "busy", f"{AHEAD_MAX} commands are accepted and wait to be run; send it anew when they are done"
+        return None
 
     async def _ending(self) -> None:
         """What comes now is for the next start: accepted here, it would be cut off."""

@@ -9,6 +9,8 @@ The order of checks, each of which ends it:
     cached      the book has it: the same is answered, what only has its id is refused: forged
     sequence    above all that this key ever sent             else refused: replayed
     freshness   its span, by a clock that can be trusted      else refused or expired: too-long, from-the-future, expired
+                issued since the book is whole, or with this
+                connection's nonce                            else expired: stale
                 this connection's nonce, without such a clock else expired: stale
 
 Who signed is known before this. Nothing but `Run` is ever run.
@@ -78,6 +80,8 @@ class Standing:
     quality: ClockQuality
     nonce: str
     """Of this connection; empty: there is none."""
+    floor_s: float = 0.0
+    """What was issued before may have been taken, and be forgotten; in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +173,17 @@ def _replayed(asked: Asked, highest: int) -> Decision | None:
 def _stale(command: Command, standing: Standing) -> Decision | None:
     if command.exp - command.iat > VALID_S_MAX:
         return Reject("too-long", f"it is valid for {command.exp - command.iat} s; the most is {VALID_S_MAX}")
+    new = bool(standing.nonce) and command.session_nonce == standing.nonce
     if standing.quality not in TRUSTED_QUALITIES:
-        if standing.nonce and command.session_nonce == standing.nonce:
-            return None
-        return Expire("stale", "this robot has no clock to trust and takes only commands with the nonce of its present connection")
+        why = "this robot has no clock to trust and takes only commands with the nonce of its present connection"
+        return None if new else Expire("stale", why)
     if command.iat > standing.now_s + LEEWAY_S:
         return Reject("from-the-future", f"it was issued {command.iat - standing.now_s:.0f} s from now; set the clock of who signs")
-    return late(command, standing.now_s, standing.quality)
+    if over := late(command, standing.now_s, standing.quality):
+        return over
+    if command.iat < standing.floor_s and not new:
+        return Expire("stale", "it was issued before this robot's present book of commands began: it may have been done; send it anew")
+    return None
 
 
 def late(command: Command, now_s: float, quality: ClockQuality) -> Expire | None:

@@ -1,6 +1,7 @@
 """The executor on a real ledger: what is run, what is told, and what is not run and who hears of it."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from agent.contract.fleet.command import COMMAND, COMMAND_BYTES_MAX, RESULT_BYTE
 from agent.errors import BadInput, LedgerFull
 from agent.fleet.commands import COMMANDS
 from agent.fleet.executor import AHEAD_MAX, WAITING_MAX
+from agent.fleet.running.repeats import AGAIN, IDS_MAX
 from agent.sim.world.loop import run
 from tests.fleet.steered import ARGUMENTS, OPERATOR, STRANGER, Bench, cmd_id
 
@@ -36,15 +38,56 @@ def test_the_same_again_is_answered_and_not_run(tmp_path: Path) -> None:
         async with Bench(tmp_path) as bench:
             command = bench.command("say")
             first = await bench.result(command)
-            assert await bench.result(command) == first
-            for _ in range(500):
-                bench.send(command)
-                await bench.clock.sleep(0.1)
-            await bench.idle()
-            assert len(bench.confirmed) == 502
-            assert await bench.results() == [first]  # once, however often it was asked for
+            for _ in range(AGAIN):
+                assert await bench.result(command) == first
+            for _ in range(2):
+                await bench.clock.sleep(130)
+                assert await bench.result(command) == first
             assert bench.times("say") == 1
             assert bench.refused == []
+
+    run(main())
+
+
+def test_who_sends_the_same_without_end_costs_the_card_next_to_nothing_and_is_on_record(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            command, book, answers = bench.command("say"), bench.book._writer._connection, 0
+            await bench.result(command)
+            content, changed = wire_command.signed(command, OPERATOR), book.total_changes
+            for _ in range(3000):
+                bench.deliver(command.cmd_id, content)
+                await bench.clock.sleep(0.1)
+                answers += len(await bench.results())
+            await bench.clock.sleep(100)
+            assert len(bench.confirmed) == 3001
+            assert AGAIN <= answers <= AGAIN + 6  # five minutes
+            assert book.total_changes - changed < 6 * answers
+            assert bench.times("say") == 1
+            assert {one.code for one in bench.refused} == {"repeated"}
+            assert sum(one.count for one in bench.refused) > 2900
+            assert len(bench.refused) <= 7
+
+    run(main())
+
+
+def test_old_commands_of_many_ids_are_not_all_answered_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            sent = [bench.command("ping", number) for number in range(1, 2 * IDS_MAX + 1)]
+            for _ in range(2):
+                for one in sent:
+                    bench.send(one)
+                    await bench.clock.sleep(0.1)
+                await bench.idle()
+            assert len(await bench.results()) == 2 * IDS_MAX
+            for one in sent:
+                bench.send(one)
+                await bench.clock.sleep(0.05)
+            await bench.idle()
+            assert len(await bench.results()) == IDS_MAX
+            await bench.clock.sleep(300)
+            assert (await bench.result(sent[-1])).state == "succeeded"
 
     run(main())
 
@@ -84,17 +127,74 @@ def test_a_ping_overtakes_what_takes_long_and_others_keep_their_order(tmp_path: 
     run(main())
 
 
-def test_no_more_is_accepted_ahead_than_a_power_cut_may_leave_open(tmp_path: Path) -> None:
+def test_no_more_is_accepted_ahead_than_a_power_cut_may_leave_open_and_what_only_answers_passes(tmp_path: Path) -> None:
     async def main() -> None:
         async with Bench(tmp_path) as bench:
             bench.robot.hangs.add("flush")
-            for number in range(1, 41):
-                bench.send(bench.command("usage.flush" if number == 1 else "mode.set", number))
+            bench.send(bench.command("usage.flush", 1))
             await bench.idle()
-            assert len(await bench.book.open()) == len(bench.confirmed) == AHEAD_MAX + 2
+            for number in range(2, 41):
+                bench.send(bench.command("mode.set", number))
+            bench.send(bench.command("ping", 41))
+            await bench.idle()
+            assert len(await bench.book.open()) == AHEAD_MAX + 1
+            assert len(bench.confirmed) == 41
+            told = await bench.results()
+            assert (told[-1].op, told[-1].state) == ("ping", "succeeded")
+            assert {(one.state, one.code) for one in told[:-1]} == {("rejected", "busy")}
+            assert [one.seq for one in told[:-1]] == list(range(AHEAD_MAX + 2, 41))
             bench.robot.go_on.set()
-            await bench.until(lambda: bench.times("mode.set") == 39)
-            assert len(bench.confirmed) == 40
+            await bench.idle()
+            assert bench.times("mode.set") == AHEAD_MAX
+            assert {one.code for one in bench.refused} == {"busy"}
+            assert len(await bench.results()) == AHEAD_MAX + 1
+            assert (await bench.result(bench.command("mode.set", 42))).state == "succeeded"
+
+    run(main())
+
+
+def gone(state: Path) -> None:
+    for path in state.glob("ledger.db*"):
+        path.unlink()
+
+
+def unreadable(state: Path) -> None:
+    path = state / "ledger.db"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("loss", [gone, unreadable])
+def test_a_ledger_that_is_lost_lets_nothing_old_be_done_again(tmp_path: Path, loss: Callable[[Path], None], trusted: bool) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            old = bench.command("say", 5, session_nonce="nonce-1", exp=int(bench.clock.utc().timestamp()) + 24 * 3600)
+            await bench.result(old)
+        bench.clock.leap(10)
+        loss(tmp_path)
+        async with Bench(tmp_path, robot=bench.robot, clock=bench.clock) as again:
+            again.nonce = "nonce-2"
+            again.clock.believed = "ntp" if trusted else "none"
+            for _ in range(2):
+                assert (await again.result(old)).code == "stale"
+                again.clock.leap(1000)
+            again.clock.believed = "ntp"
+            assert (await again.result(old)).code == "stale"
+            assert again.times("say") == 1
+            assert (await again.result(again.command("say", 6, session_nonce="nonce-2"))).state == "succeeded"
+            assert (await again.result(again.command("say", 7))).state == "succeeded"
+
+    run(main())
+
+
+def test_right_after_a_loss_only_the_nonce_of_the_connection_lets_a_command_in(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            await bench.result(bench.command("say", 5))
+        unreadable(tmp_path)
+        async with Bench(tmp_path, robot=bench.robot, clock=bench.clock) as again:
+            assert (await again.result(again.command("say", 6))).code == "stale"  # two clocks may differ by half a minute
+            assert (await again.result(again.command("say", 7, session_nonce="nonce-1"))).state == "succeeded"
 
     run(main())
 

@@ -1,5 +1,6 @@
 """The order of checks: over all combinations nothing is run that is not new, meant for this robot, allowed and fresh."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +66,11 @@ def test_what_is_new_ours_allowed_and_fresh_is_run() -> None:
         (asked(), replace(STANDING, quality="none"), (Expire, "stale")),
         (asked(session_nonce="old"), replace(STANDING, quality="floor"), (Expire, "stale")),
         (asked(), replace(STANDING, quality="none", nonce=""), (Expire, "stale")),
+        (asked(), replace(STANDING, floor_s=NOW_S - 9), (Expire, "stale")),
+        (asked(session_nonce="old"), replace(STANDING, floor_s=NOW_S - 9), (Expire, "stale")),
+        (asked(), replace(STANDING, floor_s=NOW_S - 9, nonce=""), (Expire, "stale")),
+        (asked(), replace(STANDING, floor_s=math.inf), (Expire, "stale")),
+        (asked(exp=NOW_S - LEEWAY_S - 1), replace(STANDING, floor_s=NOW_S), (Expire, "expired")),
     ],
 )
 def test_each_check_ends_it(one: Asked, standing: Standing, expected: tuple[type, str]) -> None:
@@ -73,6 +79,12 @@ def test_each_check_ends_it(one: Asked, standing: Standing, expected: tuple[type
     assert (type(decision), decision.code) == expected
     assert decision.message
     assert "\n" not in decision.message
+
+
+def test_what_was_issued_since_the_book_is_whole_or_for_this_connection_is_run() -> None:
+    assert isinstance(decide(asked(), replace(STANDING, floor_s=NOW_S - 10)), Run)
+    assert isinstance(decide(asked(session_nonce="nonce"), replace(STANDING, floor_s=math.inf)), Run)
+    assert isinstance(decide(asked(session_nonce="nonce"), replace(STANDING, floor_s=math.inf, quality="none")), Run)
 
 
 def test_the_leeway_is_for_clocks_that_nearly_agree() -> None:
@@ -126,6 +138,7 @@ STANDINGS = st.builds(
     now_s=st.just(NOW_S),
     quality=st.sampled_from(["none", "floor", "ntp", "signed"]),
     nonce=st.sampled_from(["", "nonce"]),
+    floor_s=st.sampled_from([0.0, NOW_S - 20.0, float(NOW_S), math.inf]),
 )
 
 
@@ -133,10 +146,9 @@ def may_run(one: Asked, standing: Standing) -> bool:
     """Said once more, the other way round."""
     told, addressee = one.command, standing.addressee
     ours = told.aud in {f"{addressee.tenant}/{addressee.device}", *(f"{addressee.tenant}/@{group}" for group in addressee.groups)}
+    fresh = for_this_connection = told.session_nonce == standing.nonce != ""
     if standing.quality in ("ntp", "signed"):
-        fresh = told.iat <= NOW_S + LEEWAY_S and told.exp + LEEWAY_S >= NOW_S
-    else:
-        fresh = told.session_nonce == standing.nonce != ""
+        fresh = told.iat <= NOW_S + LEEWAY_S and told.exp + LEEWAY_S >= NOW_S and (told.iat >= standing.floor_s or for_this_connection)
     new = standing.known is None and told.seq > standing.highest
     short = told.exp - told.iat <= VALID_S_MAX
     return ours and one.topic_id == told.cmd_id and not one.retained and told.op in standing.allowed and new and fresh and short

@@ -14,7 +14,7 @@ class Refusal:
     """Commands that were not run, for the audit log."""
 
     code: str
-    """`bad-signature`, `wrong-audience`, `retained`, `replayed`, `forged`, `stale`, `expired`, `unknown-op` …"""
+    """`bad-signature`, `wrong-audience`, `retained`, `replayed`, `forged`, `stale`, `expired`, `unknown-op`, `busy`, `repeated` …"""
     message: str
     """Of the last of them, one line."""
     count: int = 1

@@ -24,8 +24,8 @@ AGAIN_S = 10.0
 OPS: tuple[tuple[str, int], ...] = (("say", 3), ("privacy.forget", 2), ("ping", 2), ("usage.flush", 1), ("mode.set", 1), ("log.level", 1))
 """What is ordered, and how often."""
 
-NOT_TAKEN = ("stale", "replayed")
-"""Codes of answers that say: it came too late, for this connection or behind a later one."""
+NOT_TAKEN = ("stale", "replayed", "busy")
+"""Codes of answers that say: it came too late, for this connection or behind a later one, or too many were ahead of it."""
 
 ONCE = "say"
 """The op that must never be done twice."""
