@@ -11,7 +11,7 @@ import soxr
 from agent.audio.device.frames import QUALITY
 from agent.audio.device.holder import Holder, Say
 from agent.audio.device.library import Library, Stream
-from agent.audio.device.line import Line, silent
+from agent.audio.device.line import Line
 from agent.audio.device.system import SoundSystem
 from agent.audio.device.watch import ENDED, WHY, Cure, Verdict, Watch
 from agent.audio.devices import Device
@@ -28,11 +28,6 @@ TICK_SECONDS = 0.1
 """How often the stream is looked at."""
 
 POLL_SECONDS = 0.01
-
-DOWN = LINE_HZ // RATE_HZ
-
-SETTLED_SAMPLES = LINE_HZ // 10
-"""After so much silence there is nothing else in a resampler, which holds 6 ms."""
 
 REFERENCE_SECONDS = 2
 """Played sound that nobody has fetched; a microphone that is gone fetches none."""
@@ -63,10 +58,9 @@ class DeviceSpeaker:
         self._holder = Holder(("output", sound.output), system, clock, say, self._cure, busy=self._line.busy, gone=self._lose)
         self._watch = Watch(LINE_HZ, 0)
         blocks = REFERENCE_SECONDS * 1000 // sound.block_ms
-        self._taken = (0, 0.0)  # samples since the stream was opened, and when the last of them were
-        self._judged = 0  # of them
+        self._taken: deque[tuple[int, float]] = deque(maxlen=blocks)
         self._played: deque[bytes] = deque(maxlen=blocks)
-        self._to_reference = _Down()
+        self._to_reference = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
         self._rated: _Rated | None = None
         self._gone_since: float | None = None
         self._underruns = self._underruns_told = 0
@@ -99,9 +93,10 @@ class DeviceSpeaker:
         if self._underruns != self._underruns_told and self._reference is not None:
             self._reference.disturbed()
         self._underruns_told = self._underruns
-        played = [self._played.popleft() for _ in range(len(self._played))]
-        if self._reference is not None and played:
-            self._reference.played(b"".join(map(self._to_reference.take, played)))
+        while self._played:
+            pcm = self._played.popleft()
+            if self._reference is not None:
+                self._reference.played(self._to_reference.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes())
 
     def health(self) -> dict[str, Any]:
         """`{device, speaking, why, underruns, gaps, reopened}`: `speaking` False names why nobody would hear it."""
@@ -125,7 +120,7 @@ class DeviceSpeaker:
                 await self._examine(stream)
 
     async def _open(self) -> Stream:
-        self._taken, self._judged = (0, 0.0), 0  # of the stream before
+        self._taken.clear()  # of the stream before
         stream = await self._holder.open(self._opening)
         self._run_off()
         self._gone_since = None
@@ -142,7 +137,7 @@ class DeviceSpeaker:
     def _wanted(self, samples: int, rate_hz: int, in_s: float, ran_dry: bool) -> bytes:
         now = self._clock.monotonic()
         self._underruns += ran_dry
-        self._taken = (self._taken[0] + samples, now)
+        self._taken.append((samples, now))
         true_hz = rate_hz * self._cure.true_rate
         if true_hz == LINE_HZ:
             return self._next(samples, now + in_s)
@@ -156,11 +151,9 @@ class DeviceSpeaker:
         return pcm
 
     async def _examine(self, stream: Stream) -> None:
+        while self._taken:
+            self._watch.got(*self._taken.popleft())
         now = self._clock.monotonic()
-        taken, at = self._taken
-        if taken > self._judged:
-            self._watch.got(taken - self._judged, at)
-            self._judged = taken
         verdict: Verdict = self._watch.verdict(now) if stream.running else "dead"
         rate = self._watch.rate(now)
         action = self._cure.after(verdict, rate, now)
@@ -184,22 +177,6 @@ class DeviceSpeaker:
             samples = int((self._clock.monotonic() - self._gone_since) * LINE_HZ)
             self._gone_since += samples / LINE_HZ
             self._line.skip(samples)
-
-
-class _Down:
-    """From the line's rate to that of what is heard, without work for what is silence."""
-
-    def __init__(self) -> None:
-        self._resampler = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
-        self._silent = 0  # samples of silence that went in last
-
-    def take(self, pcm: bytes) -> bytes:
-        samples = len(pcm) // 2
-        nothing = pcm is silent(samples)
-        if nothing and self._silent >= SETTLED_SAMPLES and samples % DOWN == 0:
-            return silent(samples // DOWN)
-        self._silent = self._silent + samples if nothing else 0
-        return self._resampler.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes()
 
 
 class _Rated:
