@@ -144,7 +144,8 @@ async def opened(
         stages = Stages(engines["asr"], engines["llm"], engines["tts"])
         minding = await stack.enter_async_context(minds.minded(profile, state, engines.get("embed"), clock))
         manner = _manner(profile, counters, minding.guard, clock)
-        robot = Robot(stages, books, manner, clock, minding.mind, call_person=_calling(ledger, profile))
+        ends = engines["llm"] if fitting.tells_ends(profile) else None
+        robot = Robot(stages, books, manner, clock, minding.mind, call_person=_calling(ledger, profile), ends=ends)
         yield App(profile, robot, Pipeline(robot), Announcer(robot), ledger, words, engines, clock)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from agent import profile as profiles
 from agent.dialog.exchange.context import MESSAGE_TOKENS
 from agent.dialog.wording.phrases import opening
-from agent.engines import ENGINES
+from agent.engines import ENGINES, TELLS_ENDS
 from agent.errors import BadProfile, BadRateCard
 from agent.metering import cards, tokens
 from agent.metering.cards import Cards
@@ -95,6 +95,11 @@ def counters_of(profile: Profile, card: RateCard, known: Catalog, models: Path) 
     if is_scripted(profile.tts):
         return {"llm": llm, "tts": words}
     return {"llm": llm, "tts": llm if card.tokenizer == profile.llm.model else counter(card.tokenizer, known, models)}
+
+
+def tells_ends(profile: Profile) -> bool:
+    """Its language model can be asked whether a customer has said all; in another language than its own it would only guess."""
+    return profile.llm.engine in TELLS_ENDS and profile.dialog.language == "en"
 
 
 def is_scripted(engine: Engine) -> bool:

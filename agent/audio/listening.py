@@ -110,9 +110,10 @@ class Listening:
     def robot_speaks(self, speaks: bool) -> None:
         self._endpointer.robot_speaks = speaks
 
-    def hint(self, *, unfinished: bool, complete: bool = False, until_ms: int | None = None) -> None:
-        """Whether the transcript so far, of `until_ms` of this utterance's sound, ends in the middle of a sentence, or is surely all."""
-        self._emit(self._endpointer.hint(unfinished=unfinished, complete=complete, until_ms=until_ms))
+    def hint(self, *, unfinished: bool, complete: bool = False, ends: float | None = None, until_ms: int | None = None) -> None:
+        """Whether the transcript so far, of `until_ms` of this utterance's sound, ends in the middle of a sentence, is surely all, or with
+        which probability it ends there."""
+        self._emit(self._endpointer.hint(unfinished=unfinished, complete=complete, ends=ends, until_ms=until_ms))
 
     def press(self) -> None:
         """The key of push to talk goes down."""

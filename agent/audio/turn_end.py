@@ -12,8 +12,9 @@ A lull is short, for others begin their work in it: the recogniser, the end-of-t
 cheap to take back: what follows it is held back, and given after `Resumed` if the customer goes on. How long the quiet must last
 for `Ended` depends on what is known by then: `window_ms` while nobody has spoken, `whole_ms` after the model's word that this was a
 complete sentence, more the less likely that is, up to `open_ms`. Words know better than sound: where they can't be all, `open_ms`
-stands whatever the model says, and where somebody vouches for them, `known_ms`. Knowledge that comes after its own window has passed
-ends the turn at once. A click in a lull does not begin the count anew.
+stands whatever the model says, where somebody vouches for them, `known_ms`, and where the language model is sure enough that a message
+ends after them, `whole_ms`. Knowledge that comes after its own window has passed ends the turn at once. A click in a lull does not begin
+the count anew.
 
 Push to talk is the same machine, deaf unless the key is held, and never sure of an end before it is let go.
 """
@@ -58,6 +59,7 @@ class Endpointer:
         self._asked = 0  # of them, when a partial transcript was last asked for
         self._verdict: float | None = None
         self._unfinished = self._complete = False
+        self._ends: float | None = None
 
     @property
     def speaking(self) -> bool:
@@ -99,12 +101,15 @@ class Endpointer:
         self._verdict = probability
         return self._end_of_window()
 
-    def hint(self, *, unfinished: bool, complete: bool = False, until_ms: int | None = None) -> list[SpeechEvent]:
+    def hint(
+        self, *, unfinished: bool, complete: bool = False, ends: float | None = None, until_ms: int | None = None
+    ) -> list[SpeechEvent]:
         """Whether the words so far end in the middle of a sentence, or somebody vouches that they are all, as for a question whose
-        answer is known. Of a transcript that covers less than was given, nothing follows."""
+        answer is known; `ends` is the probability that they are, from a model of language. Of a transcript that covers less than was
+        given, nothing follows."""
         if self._state != "lull" or (until_ms is not None and until_ms < self.given_ms):
             return []
-        self._unfinished, self._complete = unfinished, complete
+        self._unfinished, self._complete, self._ends = unfinished, complete, ends
         return self._end_of_window()
 
     def press(self, at: float = 0.0) -> list[SpeechEvent]:
@@ -169,7 +174,7 @@ class Endpointer:
         self._quiet = self._quiet + 1 if probability < self._hearing.silence_below else 0
         if self._quiet * FRAME_MS >= self._hearing.lull_ms:
             self._state, self._loud, self._held = "lull", 0, []
-            self._verdict, self._unfinished, self._complete = None, False, False
+            self._verdict, self._unfinished, self._complete, self._ends = None, False, False, None
             self._given += 1
             self._asked = self._given
             return [Lull(AudioChunk(pcm, partial=True)), *self._end_of_speech()]
@@ -210,6 +215,8 @@ class Endpointer:
             return hearing.open_ms, "open"
         if self._complete:
             return hearing.known_ms, "whole"
+        if self._ends is not None and self._ends >= hearing.ends_above:
+            return hearing.whole_ms, "whole"
         if self._verdict is None:
             return hearing.window_ms, "window"
         if self._verdict >= hearing.whole_above:

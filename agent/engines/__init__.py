@@ -16,3 +16,6 @@ ENGINES: dict[str, str] = {
     "embed_scripted": "agent.engines.scripted:EmbedScripted",
 }
 """Name, beginning with what it implements, to `module:class` of a Worker. Resolved lazily, in the engine's own process."""
+
+TELLS_ENDS = ("llm_onnx",)
+"""Those of `llm` that also take EndOfWords, see the port WordsEnd; measured with English words."""

@@ -19,7 +19,7 @@ from tokenizers.decoders import DecodeStream
 
 from agent.engines.worker import Step, session_options
 from agent.errors import EngineFailed
-from agent.ports import EngineSettings
+from agent.ports import EndOfWords, EngineSettings
 from agent.values import Message, Prompt, StageUsage
 
 PREFILL_TOKENS = 128
@@ -27,6 +27,16 @@ PREFILL_TOKENS = 128
 
 REPLY_TOKENS_MIN = 16
 """A context that leaves fewer than these for the reply is refused rather than answered in half a sentence."""
+
+
+CLOSING = ".?!"
+"""A message may end with such a mark. Those a recogniser wrote are taken off, for it ends with one whatever it heard."""
+
+SPACES = "ĠĊ"
+"""How a vocabulary of bytes writes a space and the end of a line."""
+
+NOTHING = StageUsage()
+"""Being asked whether somebody has finished is not metered."""
 
 
 class LlmOnnx:
@@ -39,16 +49,21 @@ class LlmOnnx:
         self._tokenizer = Tokenizer.from_file(str(settings.files["tokenizer.json"]))
         session = onnxruntime.InferenceSession(str(settings.files["model.onnx"]), session_options(settings.threads))
         self._run = _CachedRun(session, generation)
+        marks = (token for text, token in self._tokenizer.get_vocab().items() if text.lstrip(SPACES).startswith(tuple(CLOSING)))
+        self._closing = [self._end, *marks]  # tokens with which a message ends
         told = tuple(Message(role, text) for role, text in settings.options.get("opening", ()))
         if told:
             self._check_room(opening := self._encode(render(told, open_reply=False)), "the system prompt")
             for _ in self._run.prefill(opening):
                 pass
 
-    def run(self, inputs: Iterator[Prompt]) -> Generator[Step[str]]:
-        """Yields text as whole characters come out; the first steps, without text, tell of the prompt's tokens."""
-        for prompt in inputs:
-            yield from self._reply(prompt)
+    def run(self, inputs: Iterator[Prompt | EndOfWords]) -> Generator[Step[str | float]]:
+        """Yields text as whole characters come out; the first steps, without text, tell of the prompt's tokens. To EndOfWords one number.
+
+        What is read to give it is the beginning of what a reply to the same words would be made from, so that the cache only gains.
+        """
+        for asked in inputs:
+            yield from self._ends(asked.prompt.messages) if isinstance(asked, EndOfWords) else self._reply(asked)
 
     def next_tokens(self, ids: list[int]) -> list[int]:
         """The likeliest token after each of these, for comparison with other runs of the same weights."""
@@ -70,6 +85,16 @@ class LlmOnnx:
             logits = piece
             yield None, usage
         yield from self._generate(prompt, logits, usage)
+
+    def _ends(self, messages: tuple[Message, ...]) -> Generator[Step[float]]:
+        ids = self._encode(_open_ended(messages))
+        self._check_room(ids, "the prompt")
+        logits = np.zeros(0, np.float32)
+        for piece in self._run.prefill(ids):
+            logits = piece
+            yield None, NOTHING
+        likely = np.exp((logits - logits.max()).astype(np.float64))
+        yield float(likely[self._closing].sum() / likely.sum()), NOTHING
 
     def _generate(self, prompt: Prompt, logits: npt.NDArray[np.float32], usage: StageUsage) -> Generator[Step[str]]:
         choose = Sampler(prompt)
@@ -99,6 +124,13 @@ def render(messages: tuple[Message, ...], *, open_reply: bool) -> str:
     """ChatML, the template of SmolLM2-Instruct. Control tokens inside a message's text are defused, never obeyed."""
     turns = [f"<|im_start|>{message.role}\n{_defused(message.text)}<|im_end|>\n" for message in messages]
     return "".join(turns) + ("<|im_start|>assistant\n" if open_reply else "")
+
+
+def _open_ended(messages: tuple[Message, ...]) -> str:
+    """The same up to the last word of the last message."""
+    *before, last = messages
+    words = _defused(last.text).strip().rstrip(CLOSING + "…,").rstrip()
+    return render(tuple(before), open_reply=False) + f"<|im_start|>{last.role}\n{words}"
 
 
 def _defused(text: str) -> str:

@@ -1,7 +1,7 @@
 """The Protocols rooms meet at: engines that stream, sound, books that keep, links that carry; clocks come from `agent.clock`."""
 
 from agent.ports.books import Appended, Draft, Entry, Ledger, OpenCall
-from agent.ports.engines import Asr, Call, Counter, Embedder, Engine, EngineSettings, Eot, Llm, Tts, Vad
+from agent.ports.engines import Asr, Call, Counter, Embedder, EndOfWords, Engine, EngineSettings, Eot, Llm, Tts, Vad, WordsEnd
 from agent.ports.fleet import CommandBook, Known, Steerable
 from agent.ports.road import (
     BATCHES_MAX,
@@ -51,6 +51,7 @@ __all__ = [
     "Draft",
     "Ears",
     "Embedder",
+    "EndOfWords",
     "Ended",
     "Engine",
     "EngineSettings",
@@ -81,4 +82,5 @@ __all__ = [
     "Steering",
     "Tts",
     "Vad",
+    "WordsEnd",
 ]

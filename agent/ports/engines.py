@@ -66,6 +66,20 @@ partial transcript, the final one has the same words and costs nothing more."""
 Llm: TypeAlias = Engine[Prompt, str]
 """One prompt in, text deltas out."""
 
+
+@dataclass(frozen=True, slots=True)
+class EndOfWords:
+    """Asks a language model not for a reply, but whether a customer has said all."""
+
+    prompt: Prompt
+    """As for a reply; the last message holds the customer's words so far."""
+
+
+WordsEnd: TypeAlias = Engine[EndOfWords, float]
+"""A language model that can be asked: for each question the probability that the last message ends where it does. It is asked only
+while it makes no reply, for an engine has one call at a time. Nothing is submitted for a reply and none comes of it, so it has no usage:
+it belongs to hearing, as Eot does, and not to the stage llm."""
+
 Tts: TypeAlias = Engine[str, Speech]
 """Sentences in, sound with the text it covers out."""
 

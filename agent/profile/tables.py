@@ -77,6 +77,9 @@ class Hearing(_Part):
     """Silence that ends a turn whose sentence is not complete."""
     whole_above: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Probability from which the end-of-turn model's word counts as complete."""
+    ends_above: Annotated[float, Field(gt=0, lt=1)] = 0.77
+    """Probability from which the language model's word that a message ends after these words counts as complete. Chosen on 115 questions
+    in two voices where `bench turns` asks none of them: 3.5 % of those with a pause were cut off, and half of all waited 312 ms."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""
     barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 128
@@ -98,6 +101,8 @@ class Sound(_Part):
     """Sound per call of the sound system."""
     latency_ms: Annotated[int, Field(ge=5, le=500)] = 20
     """Buffered in either direction, as asked of the sound system."""
+    rest_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    """After so much silence the loudspeaker's stream rests, until somebody seems to speak; 0: never."""
     echo_cancellation: bool = True
     noise_suppression: bool = True
     gain_control: bool = True

@@ -95,6 +95,34 @@ def test_words_somebody_vouches_for_end_the_turn_whatever_the_sound_says() -> No
     assert again.hears([0.9] * 3 + [0.0] * 60).ended.why == "window"  # of other words nobody has said anything
 
 
+def told_at_the_lull(**words: Any) -> Hall:
+    hall = Hall().hears(SPEECH + [0.0] * 2).says(0.1)
+    hall.events += hall.endpointer.hint(**words)
+    return hall
+
+
+def test_words_a_model_takes_to_be_all_end_the_turn_like_a_complete_sentence() -> None:
+    sure = HEARING.ends_above
+    assert told_at_the_lull(unfinished=False, ends=sure).hears([0.0] * 60).ended == Ended("whole", HEARING.whole_ms)
+    assert told_at_the_lull(unfinished=False, ends=sure - 0.01).hears([0.0] * 60).ended.why == "open"
+    again = told_at_the_lull(unfinished=False, ends=sure)
+    assert again.hears([0.9] * 3 + [0.0] * 60).ended.why == "window"  # of other words nobody has said anything
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans())
+def test_the_likelier_the_words_are_all_the_shorter_the_window(
+    sound: float, less: float, more: float, unfinished: bool, complete: bool
+) -> None:
+    less, more = sorted((less, more))
+    waits = []
+    for ends in (None, less, more):
+        hall = Hall().hears(SPEECH + [0.0] * 2).says(sound)
+        hall.events += hall.endpointer.hint(unfinished=unfinished, complete=complete, ends=ends)
+        waits.append(hall.hears([0.0] * 60).ended.quiet_ms)
+    assert waits[0] >= waits[1] >= waits[2]
+    assert not unfinished or waits == [HEARING.open_ms // FRAME_MS * FRAME_MS] * 3
+
+
 def test_finished_words_alone_decide_nothing() -> None:
     hall = Hall().hears(SPEECH + [0.0] * 2)
     hall.events += hall.endpointer.hint(unfinished=False)

@@ -12,8 +12,9 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.engines.host import start
-from agent.engines.llm_onnx import LlmOnnx, Sampler, _Cache, render
+from agent.engines.llm_onnx import LlmOnnx, Sampler, _Cache, _open_ended, render
 from agent.errors import EngineFailed
+from agent.ports import EndOfWords
 from agent.processes import pss_mb
 from agent.values import Message, Prompt, StageUsage
 from tests.conftest import GOLDEN
@@ -30,7 +31,7 @@ def llm(models: Path) -> LlmOnnx:
 def ask(llm: LlmOnnx, text: str, **how: object) -> tuple[str, StageUsage]:
     prompt = Prompt((Message("system", SYSTEM), Message("user", text)), **how)  # type: ignore[arg-type]
     steps = list(llm.run(iter([prompt])))
-    return "".join(delta or "" for delta, _ in steps), steps[-1][1]
+    return "".join(delta for delta, _ in steps if isinstance(delta, str)), steps[-1][1]
 
 
 def test_next_tokens_agree_with_independent_runs(llm: LlmOnnx) -> None:
@@ -81,6 +82,45 @@ def test_output_tokens_are_those_of_the_reply(llm: LlmOnnx) -> None:
     reply, usage = ask(llm, "When is breakfast?", max_tokens=40)
     assert usage.output_tokens == len(llm._encode(reply))
     assert ask(llm, "When is breakfast?", max_tokens=3)[1].output_tokens == 3
+
+
+def ends(llm: LlmOnnx, text: str) -> float:
+    told = list(llm.run(iter([EndOfWords(Prompt((Message("system", SYSTEM), Message("user", text))))])))
+    assert {usage for _, usage in told} == {StageUsage()}  # nothing of it is usage
+    (probability,) = (number for number, _ in told if number is not None)
+    assert isinstance(probability, float)
+    return probability
+
+
+def test_it_knows_words_that_can_be_all_from_words_that_cannot(llm: LlmOnnx) -> None:
+    whole = [ends(llm, text) for text in ("What time does breakfast start", "Can I park my car here", "Where is the nearest cash machine")]
+    open_ended = [ends(llm, text) for text in ("What time does", "Can I park my", "Where is the nearest")]
+    assert 0.2 < min(whole) <= max(whole) <= 1
+    assert max(open_ended) < 0.05
+
+
+@pytest.mark.parametrize("words", ["What time does", " What time does? ", "What time does...", "What time does,"])
+def test_a_mark_the_recogniser_wrote_tells_nothing(words: str) -> None:
+    assert _open_ended((Message("system", SYSTEM), Message("user", words))).endswith("<|im_end|>\n<|im_start|>user\nWhat time does")
+
+
+def test_what_is_asked_is_defused() -> None:
+    assert _open_ended((Message("user", "hello<|im_end|>"),)) == "<|im_start|>user\nhello< |im_end|>"
+
+
+def test_a_question_whether_somebody_has_finished_leaves_more_in_the_cache_than_there_was(llm: LlmOnnx) -> None:
+    llm._run.forget()
+    ends(llm, "When is breakfast?")
+    _, after = ask(llm, "When is breakfast?", max_tokens=20)
+    assert after.cached_tokens is not None
+    assert after.input_tokens is not None
+    assert after.cached_tokens >= after.input_tokens - len(llm._encode("?<|im_end|>\n<|im_start|>assistant\n"))
+    assert_only_rounding_differs(llm, "When is breakfast?")
+
+
+def test_words_beyond_the_context_have_no_end(llm: LlmOnnx) -> None:
+    with pytest.raises(EngineFailed, match="the prompt is"):
+        ends(llm, "word " * 4000)
 
 
 def test_a_stop_text_ends_the_reply_and_is_not_in_it(llm: LlmOnnx) -> None:

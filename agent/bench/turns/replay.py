@@ -5,25 +5,28 @@ import functools
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agent.audio.listening import dbfs
 from agent.audio.turn_end import Endpointer
 from agent.bench.turns.clips import FRAME_BYTES, Clip
+from agent.dialog.wording import phrases
 from agent.dialog.wording.unfinished import unfinished
 from agent.engines.asr_moonshine import AsrMoonshine
 from agent.engines.eot_smart_turn import SAMPLES, EotSmartTurn
+from agent.engines.llm_onnx import LlmOnnx
 from agent.engines.vad_silero import VadSilero
-from agent.ports import EngineSettings
+from agent.ports import EndOfWords, EngineSettings
 from agent.ports.sound import Began, Chunk, Ended, Lull, Resumed, SpeechEvent
 from agent.profile import Hearing
-from agent.values import FRAME_MS, AudioChunk
+from agent.values import FRAME_MS, AudioChunk, Message, Prompt
 from agent.weights import catalog, verify
 
-EOT_MS, ASR_MS = 80, 80
-"""From a lull to the end-of-turn model's word and to a partial transcript, both models at work on two cores."""
+EOT_MS, ASR_MS, ENDS_MS = 80, 80, 60
+"""From a lull to the end-of-turn model's word and to a partial transcript, both models at work on two cores, and from there, through the
+plan of an answer, to the language model's word on where it ends."""
 
 ALIKE = 0.9
 """Likeness of words that are the same but for the recogniser's mistakes."""
@@ -58,15 +61,23 @@ class Judged:
 
 
 class Models:
-    """The three models, called directly; what they said of a sound is kept."""
+    """The models, called directly; what they said of a sound is kept."""
 
     def __init__(self, root: Path) -> None:
         self._vad = VadSilero(_settings("silero-vad", root))
         self._eot = EotSmartTurn(_settings("smart-turn-v3.2", root))
         self._asr = AsrMoonshine(_settings("moonshine-tiny-en", root))
+        opening = [(message.role, message.text) for message in phrases.opening("en")]
+        self._llm = LlmOnnx(replace(_settings("smollm2-135m-instruct", root), options={"opening": opening}))
+        self._opening = phrases.opening("en")
         self.speech = functools.cache(self._speech)
         self.whole = functools.cache(self._whole)
         self.words = functools.cache(self._words)
+        self.ends = functools.cache(self._ends)
+
+    def _ends(self, words: str) -> float:
+        asked = EndOfWords(Prompt((*self._opening, Message("user", words))))
+        return next(told for told, _ in self._llm.run(iter([asked])) if isinstance(told, float))
 
     def _speech(self, frames: tuple[bytes, ...]) -> tuple[float, ...]:
         steps = self._vad.run(AudioChunk(frame) for frame in frames)
@@ -113,10 +124,13 @@ class Replay:
                 pcm = b"".join(self._utterance)
                 if what == "whole":
                     self._take(self._listener.verdict(self._models.whole(pcm[-2 * SAMPLES :])), when)
+                elif what == "ends":
+                    self._take(self._listener.hint(unfinished=False, ends=self._models.ends(self._models.words(pcm))), when)
                 else:
                     text = self._models.words(pcm)
-                    complete = any(alike(text, one) for one in self._known)
-                    self._take(self._listener.hint(unfinished=unfinished(text, "en"), complete=complete), when)
+                    complete, more = any(alike(text, one) for one in self._known), unfinished(text, "en")
+                    self._due += [(when + ENDS_MS, "ends")] if text and not complete and not more else []
+                    self._take(self._listener.hint(unfinished=more, complete=complete), when)
 
     def _take(self, events: list[SpeechEvent], now: int) -> None:
         for event in events:

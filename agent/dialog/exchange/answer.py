@@ -8,10 +8,8 @@ A failed voice stops the thinking nobody could hear; a failed mind still lets th
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 from agent.dialog.exchange.calls import Calls, unhurried
-from agent.dialog.exchange.context import fit
 from agent.dialog.exchange.gate import Gate
 from agent.dialog.exchange.plan import Plan, Silent, Think, Verbatim
 from agent.dialog.exchange.robot import Robot
@@ -186,8 +184,6 @@ class Answer:
             yield sentence
 
     def _prompt(self) -> Prompt:
-        manner = self._robot.manner
-        words = manner.redacted(self.question)
-        messages, note = fit(manner.opening, self._session.history, words, manner.prompt_tokens_max, manner.count)
+        prompt, note = self._robot.manner.asked(self._session.history, self.question)
         self.notes = (note,) if note else ()
-        return replace(manner.prompt, messages=messages)
+        return prompt

@@ -113,6 +113,11 @@ class Calls:
         """Whether an engine has been asked for something in this attempt at answering."""
         return any(running.facts.attempt == attempt and running.facts.stage != "asr" for running in self.running)
 
+    @property
+    def thinking(self) -> bool:
+        """The language model has been asked for a reply, and how that ended is not on the books yet."""
+        return any(running.facts.stage == "llm" and running.call.begun and running.result is None for running in self.running)
+
     async def stop(self, attempt: int, outcome: Outcome) -> None:
         """Ends the calls of an attempt at answering: those under way with this outcome, those that never began without a record."""
         mine = [running for running in self.running if running.facts.attempt == attempt and running.facts.stage != "asr"]

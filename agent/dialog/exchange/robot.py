@@ -1,18 +1,19 @@
 """What one robot brings to every exchange: engines, books, and its manner of answering."""
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.clock import Clock
 from agent.dialog.books import Books
 from agent.dialog.exchange.calls import Engines
+from agent.dialog.exchange.context import fit
 from agent.dialog.exchange.plan import Mind, OpenMind
 from agent.dialog.exchange.sounds import Sounds
 from agent.dialog.wording.guard import GuardedText
 from agent.dialog.wording.lists import Language
 from agent.dialog.wording.numbers import Aloud
-from agent.ports import Asr, Counter, Llm, Tts
+from agent.ports import Asr, Counter, Llm, Tts, WordsEnd
 from agent.values import Message, Prompt
 
 
@@ -64,6 +65,11 @@ class Manner:
     """Answers begun before the turn is surely over, per turn."""
     history_messages_max: int = 0
 
+    def asked(self, history: Sequence[Message], words: str) -> tuple[Prompt, str]:
+        """What the language model is given to answer these words, and a note if they had to be cut."""
+        messages, note = fit(self.opening, history, self.redacted(words), self.prompt_tokens_max, self.count)
+        return replace(self.prompt, messages=messages), note
+
 
 @dataclass(frozen=True, slots=True)
 class Robot:
@@ -77,3 +83,5 @@ class Robot:
     sounds: Sounds = field(default_factory=Sounds)
     call_person: Callable[[str, str, str], Coroutine[Any, Any, None]] = nobody
     """Tells the site, durably, that a person is wanted: why, in which session and turn."""
+    ends: WordsEnd | None = None
+    """The engine of the stage llm, where it can be asked whether a customer has said all, and knows the language."""

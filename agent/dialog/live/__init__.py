@@ -15,6 +15,7 @@ from typing import Any
 from agent.dialog.exchange import Exchange
 from agent.dialog.exchange.plan import Plan, Think, Verbatim, vouches
 from agent.dialog.exchange.robot import Robot
+from agent.dialog.live.asking import ask_ends, may_ask
 from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Load
 from agent.dialog.mind import OFFERS
@@ -159,7 +160,7 @@ class Conversation:
             self._robot, ears, self._speaker, self.session,
             heard_words=lambda words, until_ms: self._words(running, words, until_ms),
             sounded=lambda: self._sounded(running),
-            planned=self._planned,
+            planned=lambda plan, until_ms: self._planned(running, plan, until_ms),
             after=lambda: self._closing - {running.task},
         )  # fmt: skip
         running = Running(exchange, ears, asyncio.create_task(exchange.run()))
@@ -184,10 +185,12 @@ class Conversation:
             return matters
         return final or not (more or self._load.level >= NO_SPECULATION)
 
-    def _planned(self, plan: Plan, until_ms: int | None) -> None:
+    def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
         if until_ms is not None and vouches(plan):
             self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
+        elif until_ms is not None and not self._closing and may_ask(plan, self._load.level, [one.exchange for one in self.running]):
+            self._errand(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
 
     def _goes_on(self) -> None:
         """Nobody interrupted after all; what was being said may have ended meanwhile."""
@@ -289,8 +292,7 @@ class Conversation:
             await self.clock.sleep(LOOK_SECONDS)
             self.looks += 1
             level = self._load.level
-            gaps = int(self._speaker.health().get("gaps", 0))
-            self.session.hurried = self._load.look(self._lag_ms, gaps) >= NO_MODEL
+            self.session.hurried = self._load.look(self._lag_ms, int(self._speaker.health().get("gaps", 0))) >= NO_MODEL
             self._listener.sparing, self._lag_ms = self._load.level, 0.0
             if self._load.level != level:
                 self._watching.say(f"load: level {self._load.level} of {LEVEL_MAX}")

@@ -2,14 +2,14 @@
 
     0  all is done
     1  no partial transcripts while the customer speaks
-    2  no end-of-turn model: a fixed silence ends the turn
+    2  no end-of-turn model, nor the language model in its place: a fixed silence ends the turn
     3  no answers begun in lulls
     4  kept phrases instead of the language model
 
 Sound is never dropped to save work, and what was begun is finished.
 """
 
-NO_SPECULATION, NO_MODEL = 3, 4
+NO_VERDICTS, NO_SPECULATION, NO_MODEL = 2, 3, 4
 
 LEVEL_MAX = NO_MODEL
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from agent.bench.turns import clips as made
 from agent.bench.turns.clips import Clip, clips, in_hall, said, seams, with_pause
-from agent.bench.turns.replay import ASR_MS, Judged, Replay, alike, judge
+from agent.bench.turns.replay import ASR_MS, ENDS_MS, Judged, Replay, alike, judge
 from agent.clock import seeded
 from agent.engines.scripted import TtsScripted
 from agent.ports import EngineSettings
@@ -22,8 +22,12 @@ HEARING = Hearing(lull_ms=64, whole_ms=288, window_ms=992, open_ms=1184, whole_a
 class Scripted:
     """Models that hear a sine as speech, and words as told."""
 
-    def __init__(self, whole: float, words: str) -> None:
-        self._whole, self._words = whole, words
+    def __init__(self, whole: float, words: str, ends: float = 0.5) -> None:
+        self._whole, self._words, self._ends = whole, words, ends
+
+    def ends(self, words: str) -> float:
+        assert words == self._words
+        return self._ends
 
     def speech(self, frames: tuple[bytes, ...]) -> tuple[float, ...]:
         return tuple(float(np.abs(np.frombuffer(frame, "<i2")).mean() > 300) for frame in frames)
@@ -49,6 +53,13 @@ def test_who_is_taken_to_have_finished_is_cut_off_in_a_pause() -> None:
     assert judged(Scripted(0.95, "what time does"), 600).cut_off == []
     assert judged(Scripted(0.1, "what time is it"), 600).cut_off == []
     assert judged(Scripted(0.1, "what time is it"), 600).told()["lulls_per_clip"] == 2
+
+
+def test_words_a_model_takes_to_be_all_are_cut_off_too() -> None:
+    assert len(judged(Scripted(0.1, "what time is it", ends=0.9), 600).cut_off) == 1
+    assert judged(Scripted(0.1, "what time does", ends=0.9), 600).cut_off == []
+    (silence_ms,) = judged(Scripted(0.1, "what time is it", ends=0.9), 0).silence_ms
+    assert HEARING.lull_ms + ASR_MS + ENDS_MS <= silence_ms <= HEARING.whole_ms + 64
 
 
 def test_silence_is_counted_from_the_last_sound() -> None:
