@@ -36,12 +36,16 @@ def install(
 
 
 def upgrade(archive: BundleFile, state_dir: StateDir = None, profile: ProfileName = "", as_json: AsJson = False) -> None:
-    """Put another version beside the one that runs, and change over; back, with exit 1, if it does not hold."""
-    from agent.installing import steps
+    """Put another version beside the one that runs, and change over; back, with exit 1, if it does not hold.
+
+    Exit 0 says that it runs. It stays on trial until it has held for some minutes: where it fails by then, the robot goes back by itself.
+    """
+    from agent.installing import health, steps
 
     del state_dir, profile
     told = run(steps.upgrade(_machine(Path("/"), as_json=as_json), archive))
     line = f"{told['version']} runs, {told['previous']} is kept" if told["upgraded"] else f"{told['version']} is installed already"
+    line += f"; on trial until it has held for {health.TRIAL_SECONDS} s" if told["on_trial"] else ""
     out(as_json, told, lambda console: console.print(line))
 
 

@@ -1,10 +1,13 @@
-"""Decides whether a version that was just started holds: pure; and looks at it until that is known."""
+"""Decides whether a version that was just started holds: pure; and looks at it until that is known.
+
+The installer waits only until a start can be told from a crash. Whether a version hangs shows later: its parts may be silent for minutes
+by design. So an upgrade stays on trial, and the gate asks `judged` when TRIAL_SECONDS have passed in one run.
+"""
 
 import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from agent.clock import Clock
@@ -12,12 +15,24 @@ from agent.installing.layout import UNIT, Layout
 from agent.installing.system import Systemd
 
 HOLD_SECONDS: Final = 20.0
-"""So long it must run: engines that can't load and microphones that can't be opened have been told by then."""
+"""So long it must run before the installer ends: engines that can't load have been told by then."""
+
+TRIAL_SECONDS: Final = 180
+"""So long one run must last before the gate judges it (its hold_s): the longest silence that is allowed to a part, the watchdog's own
+30 s, and two looks."""
 
 LOOK_SECONDS: Final = 1.0
 
+JUDGED_LOOKS_MAX: Final = 5
+"""A microphone may be plugged in anew just then."""
+
+JUDGED_PAUSE_SECONDS: Final = 5.0
+
 STATUS_SECONDS_MAX: Final = 20.0
 """For `voxmeter status`; a robot that does not answer within that is no good."""
+
+Ask = Callable[[], dict[str, Any] | None]
+"""What the running robot tells of itself; None where it tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +55,31 @@ def verdict(first: Look, now: Look) -> str:
         return "it has ended"
     if now.invocation != first.invocation or now.restarts != first.restarts:
         return "it has ended and was started again"
-    if now.status is None or not now.status.get("running"):
+    return ailing(now.status)
+
+
+def ailing(status: dict[str, Any] | None, *, heard: bool = False) -> str:
+    """What a robot that runs tells against itself; empty: nothing. `heard`: the version before did, so this one must."""
+    if status is None or not status.get("running"):
         return "it does not answer: voxmeter status"
-    stuck = now.status.get("stuck") or []
-    return str(stuck[0]) if stuck else ""
+    if stuck := status.get("stuck"):
+        return str(stuck[0])
+    if heard and not hears(status):
+        why = (status.get("hearing") or {}).get("why") or "it has no microphone"
+        return f"it does not hear, as the version before did: {why}"
+    return ""
 
 
-def look(systemd: Systemd, ask: Callable[[], dict[str, Any] | None]) -> Look:
+def hears(status: dict[str, Any] | None) -> bool:
+    return bool(((status or {}).get("hearing") or {}).get("hearing"))
+
+
+def look(systemd: Systemd, ask: Ask) -> Look:
     told = systemd.show(UNIT, "ActiveState", "NRestarts", "InvocationID")
     return Look(told.get("ActiveState", ""), told.get("NRestarts", ""), told.get("InvocationID", ""), ask())
 
 
-async def holds(systemd: Systemd, ask: Callable[[], dict[str, Any] | None], clock: Clock, seconds: float = HOLD_SECONDS) -> str:
+async def holds(systemd: Systemd, ask: Ask, clock: Clock, seconds: float = HOLD_SECONDS) -> str:
     """Why the unit does not hold for so long; empty: it does."""
     first = look(systemd, ask)
     until, why = clock.monotonic() + seconds, verdict(first, first)
@@ -61,12 +89,23 @@ async def holds(systemd: Systemd, ask: Callable[[], dict[str, Any] | None], cloc
     return f"{why}: {said}" if why and (said := systemd.said(first.invocation)) else why
 
 
-def asked(layout: Layout, state: Path) -> dict[str, Any] | None:
-    """What the current version's own `status` tells."""
-    words = (str(layout.home / "current/bin/voxmeter"), "status", "--json", "--state-dir", str(state))
+async def judged(ask: Ask, clock: Clock, *, heard: bool) -> str:
+    """Why a version that has run for TRIAL_SECONDS does not hold all the same; empty: it does. Looks again before it says so."""
+    why = ailing(ask(), heard=heard)
+    for _ in range(JUDGED_LOOKS_MAX - 1):
+        if not why:
+            break
+        await clock.sleep(JUDGED_PAUSE_SECONDS)
+        why = ailing(ask(), heard=heard)
+    return why
+
+
+def asked(layout: Layout) -> dict[str, Any] | None:
+    """What the current version's own `status` tells; by the robot's command, for root opens nothing in the robot's state itself."""
+    words = (str(layout.command), "status", "--json", "--profile", str(layout.profile))
     try:
         done = subprocess.run(words, capture_output=True, check=False, timeout=STATUS_SECONDS_MAX)
-        told: dict[str, Any] = json.loads(done.stdout)
+        told = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return told
+    return told if isinstance(told, dict) else None

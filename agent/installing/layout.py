@@ -2,7 +2,7 @@
 
 /opt/voxmeter/versions/NAME/   a virtual environment, its units, its manifest; whole once `complete` is in it
 /opt/voxmeter/current          -> versions/NAME, switched by a rename
-/opt/voxmeter/trial            a version that must prove itself: new=NAME, old=NAME, starts=N; see `gate`
+/opt/voxmeter/trial            a version that must prove itself: new=NAME, old=NAME, starts=N, heard=1 or 0; see `gate`
 /opt/voxmeter/models/          weights, shared by all versions: one that changes gets another name
 /etc/voxmeter/profile.toml     the site's own, never overwritten
 """
@@ -24,6 +24,19 @@ UNITS: Final = (UNIT, "voxmeter-billing.service")
 """Both are laid down; only the first is enabled."""
 
 EXAMPLE: Final = "voxmeter.service.d/pulse.conf.example"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A version that must prove itself."""
+
+    new: str
+    old: str
+    """The one to go back to: proven."""
+    heard: bool
+    """The robot heard under the one before, so it must hear under this one."""
+    starts: int = 0
+    """That have not ended well; the one that runs counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +98,19 @@ class Layout:
     def whole(self, name: str) -> bool:
         return (self.versions / name / COMPLETE).exists()
 
-    def on_trial(self) -> tuple[str, str]:
-        """(new, old) of the version that must prove itself; two empty texts where none must."""
+    def on_trial(self) -> Trial | None:
+        """What must prove itself, if anything must; a damaged file tells as much as it can."""
         try:
-            told = dict(line.split("=", 1) for line in self.trial.read_text().split())
+            told = dict(line.split("=", 1) for line in self.trial.read_text(errors="replace").split() if "=" in line)
         except FileNotFoundError:
-            return "", ""
-        return told.get("new", ""), told.get("old", "")
+            return None
+        starts = told.get("starts", "")
+        return Trial(told.get("new", ""), told.get("old", ""), told.get("heard") == "1", int(starts) if starts.isdecimal() else 0)
 
-    def begin_trial(self, new: str, old: str) -> None:
+    def begin_trial(self, trial: Trial) -> None:
         """Durable before the switch: a power cut in between leaves a trial that never began."""
-        write_durably(self.trial, f"new={new}\nold={old}\nstarts=0\n".encode())
+        told = f"new={trial.new}\nold={trial.old}\nstarts={trial.starts}\nheard={trial.heard:d}\n"
+        write_durably(self.trial, told.encode())
 
     def end_trial(self) -> None:
         self.trial.unlink(missing_ok=True)

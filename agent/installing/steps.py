@@ -1,10 +1,12 @@
 """Installs, upgrades and uninstalls. Every step can be cut off by the power and done again: what is done is passed over.
 
-    check all -> lay down beside -> [trial written] -> switch -> restart -> does it hold? -> the trial ends
+    check all -> lay down beside -> [trial written] -> switch -> restart -> does it hold so far? -> on trial; `gate` ends it
                                                                          -> no: back, restart, exit 1
 
-Nothing of what runs is touched before the switch; from the switch to the end of the trial, `gate` goes back by itself where the
-installer can't, because the machine was unplugged or the version fails only later.
+Nothing of what runs is touched before the trial is written; from then to its end `gate` goes back by itself, for the machine may be
+unplugged, and a version may hang or turn out deaf only when the installer has ended. The version to go back to is one that has proven
+itself: an upgrade over a trial keeps that of the trial. The units that lie in /etc are those of the current version: whoever comes first
+after a power cut, the gate or the next command, sees to it.
 """
 
 import os
@@ -19,7 +21,7 @@ from agent.errors import BadInput, VoxmeterError
 from agent.files import rename_durably
 from agent.installing import health, making, system
 from agent.installing import manifest as manifests
-from agent.installing.layout import EXAMPLE, UNIT, UNITS, Layout
+from agent.installing.layout import EXAMPLE, UNIT, UNITS, Layout, Trial
 from agent.installing.making import Say
 from agent.installing.reading import Bundle
 from agent.installing.system import Systemd
@@ -53,7 +55,7 @@ class Machine:
 def here(layout: Layout, clock: Clock, say: Say) -> Machine:
     """This machine. Raises MissingPart where nothing can be installed."""
     systemd = system.of(layout)
-    return Machine(layout, systemd, clock, say, system.machine(), system.python(), lambda: health.asked(layout, layout.states[0]))
+    return Machine(layout, systemd, clock, say, system.machine(), system.python(), lambda: health.asked(layout))
 
 
 async def install(machine: Machine, archive: Path, profile: Path | None, *, start: bool) -> dict[str, Any]:
@@ -76,26 +78,57 @@ async def install(machine: Machine, archive: Path, profile: Path | None, *, star
 
 
 async def upgrade(machine: Machine, archive: Path) -> dict[str, Any]:
-    """Another version beside the one that runs, and back if it does not hold. Raises a VoxmeterError in one line."""
-    layout, old = machine.layout, machine.layout.current()
-    if not old:
+    """Another version beside the one that runs, on trial, and back if it does not hold so far. Raises a VoxmeterError in one line."""
+    layout, current = machine.layout, machine.layout.current()
+    if not current:
         raise BadInput("nothing is installed here", f"do: voxmeter install --bundle {archive} --profile FILE")
     bundle = _checked(machine, archive)
-    trial_new, trial_old = layout.on_trial()
-    if old == bundle.name:
-        if trial_new != bundle.name:
-            return {"version": old, "previous": "", "upgraded": False}
-        old = trial_old  # cut off in the middle of this very upgrade
+    trial = _settled(machine)
+    if current == bundle.name and (trial is None or (trial.starts and not await _ailing(machine))):
+        return {"version": current, "previous": "", "upgraded": False, "on_trial": trial is not None}
+    if trial is None:
+        trial = Trial(bundle.name, current, health.hears(machine.ask()))
     with making.open_to_all():
         making.make(bundle, layout, machine.python[0], machine.say)
-        if trial_new != bundle.name:
-            layout.begin_trial(bundle.name, old)
-        _lay_units(layout, layout.versions / bundle.name)
-        layout.switch(bundle.name)
+        if bundle.name == trial.old:
+            _go_back(machine, trial.old)
+        else:
+            layout.begin_trial(Trial(bundle.name, trial.old, trial.heard))
+            layout.switch(bundle.name)
+            _lay_units(layout, layout.versions / bundle.name)
+            machine.systemd.reload()
+    if bundle.name == trial.old:
+        await _start(machine, bundle.name)
+    else:
+        await _prove(machine, bundle.name, trial.old)
+    previous = current if bundle.name == trial.old else trial.old
+    layout.prune({bundle.name, previous})
+    return {"version": bundle.name, "previous": previous, "upgraded": True, "on_trial": layout.on_trial() is not None}
+
+
+async def _ailing(machine: Machine) -> str:
+    return await health.holds(machine.systemd, machine.ask, machine.clock, 0)
+
+
+def _settled(machine: Machine) -> Trial | None:
+    """The trial of the current version, if it is on one; what a power cut has left of another is put right, as the gate would."""
+    layout, trial, current = machine.layout, machine.layout.on_trial(), machine.layout.current()
+    if trial is None:
+        return None
+    if current == trial.old or not layout.whole(trial.old):
+        _lay_units(layout, layout.versions / current)
+        layout.end_trial()
+        machine.systemd.reload()
+        return None
+    return trial if current == trial.new else Trial(current, trial.old, trial.heard)
+
+
+def _go_back(machine: Machine, old: str) -> None:
+    """After a power cut in between the gate goes on with it, as long as the trial is not ended."""
+    machine.layout.switch(old)
+    _lay_units(machine.layout, machine.layout.versions / old)
+    machine.layout.end_trial()
     machine.systemd.reload()
-    await _prove(machine, bundle.name, old)
-    layout.prune({bundle.name, old})
-    return {"version": bundle.name, "previous": old, "upgraded": True}
 
 
 async def _prove(machine: Machine, new: str, old: str) -> None:
@@ -104,15 +137,12 @@ async def _prove(machine: Machine, new: str, old: str) -> None:
         await _start(machine, new)
     except DoesNotHold as error:
         machine.say(f"{new} does not hold; back to {old}")
-        _lay_units(machine.layout, machine.layout.versions / old)
-        machine.layout.switch(old)
-        machine.layout.end_trial()  # after the switch: until then the gate is what brings a machine back that is unplugged now
-        machine.systemd.reload()
+        with making.open_to_all():
+            _go_back(machine, old)
         again = machine.systemd.restart(UNIT)
         shutil.rmtree(machine.layout.versions / new, ignore_errors=True)
         told = f"{old} runs again" if not again else f"{old} does not start either: {again}"
         raise DoesNotHold(f"{error.message}; {told}", "see: journalctl -u voxmeter") from error
-    machine.layout.end_trial()
 
 
 async def _start(machine: Machine, name: str) -> None:
@@ -120,7 +150,7 @@ async def _start(machine: Machine, name: str) -> None:
     machine.say(f"starting {name}")
     why = machine.systemd.restart(UNIT) or _given_up(machine.layout, name)
     if not why:
-        machine.say(f"{name} is ready; it must hold for {health.HOLD_SECONDS:.0f} s")
+        machine.say(f"{name} is ready; it is watched for {health.HOLD_SECONDS:.0f} s")
         why = await health.holds(machine.systemd, machine.ask, machine.clock)
     if why := why or _given_up(machine.layout, name):
         raise DoesNotHold(f"{name} does not hold: {why.rstrip('.')}", "see: journalctl -u voxmeter")

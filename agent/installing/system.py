@@ -62,7 +62,8 @@ class Systemctl:
         done = self._run("restart", unit)
         if not done.returncode:
             return ""
-        return self.said(self.show(unit, "InvocationID").get("InvocationID", "")) or done.stderr.strip().splitlines()[0]
+        said = self.said(self.show(unit, "InvocationID").get("InvocationID", ""))
+        return said or next(iter(done.stderr.strip().splitlines()), f"systemctl restart ended with {done.returncode}")
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
         done = self._run("show", *(f"--property={name}" for name in names), unit)

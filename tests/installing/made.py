@@ -4,6 +4,8 @@ import base64
 import ensurepip
 import hashlib
 import io
+import os
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -48,6 +50,7 @@ def contents(version: str) -> dict[str, bytes]:
     pins = [f"{one.split('-')[0]}=={one.split('-')[1]} --hash=sha256:{hashlib.sha256(held).hexdigest()}" for one, held in files.items()]
     laid = shipped("systemd")
     units = {f"systemd/{path.relative_to(laid)}": path.read_bytes() for path in laid.rglob("*") if path.is_file()}
+    units = {one: held + f"# of {version}\n".encode() for one, held in units.items()}
     told = {"requirements.txt": "\n".join(pins).encode(), "profile.toml": b"# the bundle's\n", "models/ears/one.bin": b"weights" * 99}
     told |= units
     return told | {f"wheels/{one}": held for one, held in files.items()}
@@ -74,6 +77,8 @@ class Scripted:
         self.done: list[str] = []
         self.dies: set[str] = set()
         """Versions that start and then end."""
+        self.told: dict[str, Any] = {"running": True, "stuck": [], "hearing": {"hearing": True}}
+        """What `status` tells."""
 
     def reload(self) -> None:
         self.done.append("reload")
@@ -103,6 +108,22 @@ class Scripted:
 def machine(root: Path, say: Callable[[str], None] = lambda _: None) -> tuple[Machine, Scripted]:
     layout = Layout(root)
     scripted = Scripted(layout)
-    told = {"running": True, "stuck": []}
     python = system.python()
-    return Machine(layout, scripted, SimulatedClock(), say, "x86_64", (python[0], "3.11"), lambda: told), scripted
+    return Machine(layout, scripted, SimulatedClock(), say, "x86_64", (python[0], "3.11"), lambda: scripted.told), scripted
+
+
+def booted(layout: Layout) -> None:
+    """What the gate does at a start, after a power cut say."""
+    root = layout.root
+    (root / "bin").mkdir(exist_ok=True)
+    (root / "bin/systemctl").write_text("#!/bin/sh\n")
+    (root / "bin/systemctl").chmod(0o755)
+    places = {"HOME": layout.home, "UNITS": layout.units, "COMMAND": layout.command, "STATE": root / "none"}
+    known = {f"VOXMETER_{name}": str(path) for name, path in places.items()} | {"PATH": f"{root}/bin:{os.environ['PATH']}"}
+    subprocess.run(["/bin/sh", str(layout.gate), "starting"], env=known, check=True)
+
+
+def laid(layout: Layout) -> set[str]:
+    """Of which versions that is what lies outside their folders."""
+    paths = [path for path in layout.units.rglob("*") if path.is_file()]
+    return {path.read_text().rsplit("# of ", 1)[1].strip() for path in (*paths, layout.command, layout.gate)}

@@ -1,18 +1,20 @@
 """Install, upgrade, back, uninstall: below another root, with real environments and a systemd that follows a script."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import BadInput, MissingPart, VoxmeterError
-from agent.installing import making, steps, system
-from agent.installing.layout import UNIT, Layout
-from tests.installing.made import archive, machine
+from agent.installing import health, making, steps, system
+from agent.installing.layout import UNIT, Layout, Trial
+from tests.installing.made import archive, booted, laid, machine
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -66,17 +68,84 @@ def test_another_version_is_an_upgrade(tmp_path: Path) -> None:
         asyncio.run(steps.upgrade(machine(tmp_path / "empty")[0], tmp_path / "b.tar"))
 
 
-def test_an_upgrade_that_holds_keeps_only_the_version_before(tmp_path: Path) -> None:
+def upgraded(root: Path, version: str) -> dict[str, Any]:
+    return asyncio.run(steps.upgrade(machine(root)[0], archive(root / f"{version}.tar", version)))
+
+
+def test_an_upgrade_that_holds_is_on_trial_and_keeps_only_the_version_before(tmp_path: Path) -> None:
     installed, layout = [], Layout(tmp_path)
     install(tmp_path, archive(tmp_path / "1.tar"))
     for version in ("2.0", "3.0"):
         installed.append(layout.current())
-        told = asyncio.run(steps.upgrade(machine(tmp_path)[0], archive(tmp_path / "n.tar", version)))
+        told = upgraded(tmp_path, version)
         assert (told["upgraded"], told["previous"], runs(tmp_path)) == (True, installed[-1], version)
-        assert layout.on_trial() == ("", "")
+        assert told["on_trial"] is True
+        assert layout.on_trial() == Trial(layout.current(), installed[-1], heard=True)
+        booted(layout)
+        again = upgraded(tmp_path, version)
+        assert (again["upgraded"], again["on_trial"]) == (False, True)
+        layout.end_trial()  # the gate's
     assert sorted(path.name for path in layout.versions.iterdir()) == sorted([layout.current(), installed[-1]])
-    again = asyncio.run(steps.upgrade(machine(tmp_path)[0], tmp_path / "n.tar"))
-    assert again["upgraded"] is False
+    again = upgraded(tmp_path, "3.0")
+    assert (again["upgraded"], again["on_trial"]) == (False, False)
+
+
+def test_one_that_started_and_ails_is_tried_again(tmp_path: Path) -> None:
+    install(tmp_path, archive(tmp_path / "1.tar"))
+    old = Layout(tmp_path).current()
+    upgraded(tmp_path, "2.0")
+    booted(Layout(tmp_path))
+    robot, scripted = machine(tmp_path)
+    scripted.told = {"running": True, "stuck": ["ledger has stood still for 61 s (allowed: 60 s)"]}
+    with pytest.raises(steps.DoesNotHold, match=r"ledger has stood still .* runs again"):
+        asyncio.run(steps.upgrade(robot, tmp_path / "2.0.tar"))
+    assert Layout(tmp_path).current() == old
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_robot_that_did_not_hear_before_need_not_hear(heard: bool, tmp_path: Path) -> None:
+    install(tmp_path, archive(tmp_path / "1.tar"))
+    robot, scripted = machine(tmp_path)
+    scripted.told["hearing"] = {"hearing": heard, "why": ""} if heard else None
+    asyncio.run(steps.upgrade(robot, archive(tmp_path / "2.tar", "2.0")))
+    trial = Layout(tmp_path).on_trial()
+    assert trial is not None
+    assert trial.heard is heard
+
+
+def test_an_upgrade_over_a_trial_falls_back_to_what_has_proven_itself(tmp_path: Path) -> None:
+    install(tmp_path, archive(tmp_path / "1.tar"))
+    layout = Layout(tmp_path)
+    proven = layout.current()
+    upgraded(tmp_path, "2.0")
+    told = upgraded(tmp_path, "3.0")
+    assert (told["previous"], layout.on_trial()) == (proven, Trial(layout.current(), proven, heard=True))
+    robot, scripted = machine(tmp_path)
+    scripted.fails["4.0"] = "no microphone library"
+    with pytest.raises(steps.DoesNotHold, match=f"{proven} runs again"):
+        asyncio.run(steps.upgrade(robot, archive(tmp_path / "4.tar", "4.0")))
+    assert (layout.current(), layout.on_trial(), laid(layout)) == (proven, None, {"1.0"})
+
+
+def test_an_upgrade_to_what_a_trial_would_fall_back_to_ends_the_trial(tmp_path: Path) -> None:
+    install(tmp_path, archive(tmp_path / "1.0.tar"))
+    layout = Layout(tmp_path)
+    proven = layout.current()
+    tried = upgraded(tmp_path, "2.0")["version"]
+    told = upgraded(tmp_path, "1.0")
+    assert (told["version"], told["previous"], told["on_trial"]) == (proven, tried, False)
+    assert (layout.on_trial(), laid(layout)) == (None, {"1.0"})
+
+
+def test_units_of_a_version_that_was_never_switched_to_give_way_to_those_of_the_one_that_runs(tmp_path: Path) -> None:
+    install(tmp_path, archive(tmp_path / "1.0.tar"))
+    layout = Layout(tmp_path)
+    old = layout.current()
+    upgraded(tmp_path, "2.0")
+    layout.switch(old)  # as a power cut may leave it
+    assert laid(layout) == {"2.0"}
+    assert upgraded(tmp_path, "1.0") == {"version": old, "previous": "", "upgraded": False, "on_trial": False}
+    assert (laid(layout), layout.on_trial()) == ({"1.0"}, None)
 
 
 @pytest.mark.parametrize(("how", "says"), [("fails", "no microphone library"), ("dies", "it has ended: it burns")])
@@ -93,12 +162,41 @@ def test_one_that_does_not_hold_gives_way(how: str, says: str, tmp_path: Path) -
         asyncio.run(steps.upgrade(robot, archive(tmp_path / "2.tar", "2.0")))
     assert raised.value.exit_status == 1
     assert f"{old} runs again" in str(raised.value)
-    assert (layout.current(), runs(tmp_path), layout.on_trial()) == (old, "1.0", ("", ""))
+    assert (layout.current(), runs(tmp_path), layout.on_trial(), laid(layout)) == (old, "1.0", None, {"1.0"})
     assert scripted.done[-1] == "restart 1.0"
     assert [path.name for path in layout.versions.iterdir()] == [old]
 
 
-STEPS = ("_lay_model", "_make_version", "begin_trial", "_lay_units", "switch", "reload", "restart", "end_trial", "prune")
+STEPS = ("_lay_model", "_make_version", "begin_trial", "switch", "_lay_units", "reload", "restart", "verdict", "prune")
+BACKWARDS = ("switch", "_lay_units", "end_trial", "reload", "restart")
+
+
+class Cut(BaseException):
+    """Of the power."""
+
+
+@contextlib.contextmanager
+def cut(place: Any, step: str, call: int, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> Iterator[None]:
+    """The power is cut at that call of a step, before it or after it."""
+    real, calls = getattr(place, step), iter(range(1, 100))
+
+    def cutting(*words: Any, **more: Any) -> Any:
+        turn = next(calls)
+        if turn == call and not after:
+            raise Cut
+        told = real(*words, **more)
+        if turn == call:
+            raise Cut
+        return told
+
+    with monkeypatch.context() as context:
+        context.setattr(place, step, cutting)
+        with pytest.raises(Cut):
+            yield
+
+
+def place_of(step: str, scripted: object) -> Any:
+    return next(one for one in (making, steps, health, Layout, scripted) if hasattr(one, step))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -106,33 +204,39 @@ STEPS = ("_lay_model", "_make_version", "begin_trial", "_lay_units", "switch", "
 def test_an_upgrade_cut_off_anywhere_is_completed_by_doing_it_again(
     step: str, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands in between always has a current version that is whole, and from the switch on a trial."""
+    """What stands in between always has a current version that is whole, from the switch on a trial, and after a boot its own units."""
     install(tmp_path, archive(tmp_path / "1.tar"))
     layout, path = Layout(tmp_path), archive(tmp_path / "2.tar", "2.0")
     robot, scripted = machine(tmp_path)
-    place: Any = next(one for one in (making, steps, Layout, scripted) if hasattr(one, step))
-    real = getattr(place, step)
-
-    class Cut(BaseException): ...
-
-    def cut(*words: Any, **more: Any) -> Any:
-        if after:
-            real(*words, **more)
-        raise Cut
-
-    with monkeypatch.context() as context:
-        context.setattr(place, step, cut)
-        if step == "_lay_model":
-            (layout.models / "ears/one.bin").unlink()
-        with pytest.raises(Cut):
-            asyncio.run(steps.upgrade(robot, path))
+    if step == "_lay_model":
+        (layout.models / "ears/one.bin").unlink()
+    with cut(place_of(step, scripted), step, 1, monkeypatch, after=after):
+        asyncio.run(steps.upgrade(robot, path))
     assert layout.whole(layout.current())
     assert runs(tmp_path) in ("1.0", "2.0")
-    if runs(tmp_path) == "2.0" and step not in ("end_trial", "prune"):
-        assert layout.on_trial()[0] == layout.current()
+    assert (runs(tmp_path) == "2.0") == (layout.on_trial() is not None and STEPS.index(step) + after > STEPS.index("switch"))
+    booted(layout)
+    assert laid(layout) == {runs(tmp_path)}
+    assert (layout.on_trial() is not None) == (runs(tmp_path) == "2.0")
     asyncio.run(steps.upgrade(robot, path))
-    assert (runs(tmp_path), layout.on_trial()) == ("2.0", ("", ""))
+    assert (runs(tmp_path), laid(layout)) == ("2.0", {"2.0"})
     assert (layout.models / "ears/one.bin").exists()
+
+
+@pytest.mark.parametrize("step", BACKWARDS)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_way_back_that_is_cut_off_leaves_the_units_of_the_version_that_runs(
+    step: str, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, archive(tmp_path / "1.tar"))
+    layout, path = Layout(tmp_path), archive(tmp_path / "2.tar", "2.0")
+    robot, scripted = machine(tmp_path)
+    scripted.fails["2.0"] = "no microphone library"
+    with cut(place_of(step, scripted), step, 1 if step == "end_trial" else 2, monkeypatch, after=after):
+        asyncio.run(steps.upgrade(robot, path))
+    booted(layout)
+    assert laid(layout) == {runs(tmp_path)}
+    assert (layout.on_trial() is not None) == (runs(tmp_path) == "2.0")
 
 
 def test_a_wheel_with_the_wrong_hash_changes_nothing(tmp_path: Path) -> None:
@@ -191,3 +295,8 @@ def test_only_root_of_a_systemd_machine_installs(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(system, "RUNS", Path("nowhere/at/all"))
     with pytest.raises(VoxmeterError, match="not started by systemd"):
         system.of(Layout())
+
+
+def test_a_restart_that_fails_without_a_word_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 4, "", ""))
+    assert system.Systemctl().restart(UNIT) == "systemctl restart ended with 4"
