@@ -102,7 +102,7 @@ class Robot:
 
     @property
     def profile(self) -> Profile:
-        ports = {"mqtt": self.house.broker.port, "https": self.house.backend.port}
+        ports = {"mqtt": self.house.broker.robots_port, "https": self.house.backend.port}
         return profile_of(self.name, Sync(**{way: Endpoint(host=HOST, port=ports[way]) for way in self.ways}))
 
     def enroll(self, token: str, clock: Settable = CLOCK, authority: Path | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,20 @@ def test_a_name_that_would_open_more_or_has_no_room_gets_no_certificate(tmp_path
         Broker(tmp_path).client(name)
 
 
+def test_robots_have_a_door_where_they_are_called_as_their_certificate_says(tmp_path: Path) -> None:
+    async def story() -> None:
+        with Broker(tmp_path / "b") as broker:
+            ids = ("one", "other")
+            by_name = [Mqtt(replace(as_robot(broker), port=broker.robots_port), id_, CLOCK, ["x"], confirming([])) for id_ in ids]
+            for one in by_name:
+                await within(one.ready())
+            await until(lambda: not by_name[0].up)  # the second took its place
+            for one in by_name:
+                await one.aclose()
+
+    play(story())
+
+
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
@@ -138,8 +153,8 @@ def test_where_any_port_will_do_it_takes_the_next(tmp_path: Path, monkeypatch: p
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        ports = iter([taken.getsockname()[1], module.free_port()])
-        monkeypatch.setattr(module, "free_port", lambda: next(ports))
+        ports, free = [taken.getsockname()[1]], module.free_port
+        monkeypatch.setattr(module, "free_port", lambda: ports.pop() if ports else free())
         with Broker(tmp_path) as broker:
             assert broker.running
             assert broker.port != taken.getsockname()[1]

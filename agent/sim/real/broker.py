@@ -69,11 +69,15 @@ class Broker:
     """One mosquitto and the authority that vouches for it and for everyone who may connect."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        """`port` 0 is any free one, the same for the life of this object. Raises MissingPart where mosquitto isn't installed."""
+        """`port` 0 is any free one, the same for the life of this object. Raises MissingPart where mosquitto isn't installed.
+
+        Who comes by `robots_port` is called as its certificate says, as robots are by docs/broker.md; by `port` as it says itself.
+        """
         self._program = find_program()
         self._folder = folder
         self._any_port = port == 0
         self.port = port
+        self.robots_port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._operators: list[str] = []
         (folder / "memory").mkdir(parents=True, exist_ok=True)
@@ -131,11 +135,13 @@ class Broker:
         for left in reversed(range(PORT_TRIES_MAX)):
             if self._any_port and (not self.port or left < PORT_TRIES_MAX - 1):
                 self.port = free_port()
+            if not self.robots_port or left < PORT_TRIES_MAX - 1:
+                self.robots_port = free_port()
             self._begin()
             if self._accepts():
                 return
             self.kill()
-            if not self._any_port or b"Address already in use" not in self._log.read_bytes():
+            if b"Address already in use" not in self._log.read_bytes():
                 break
         raise NoLink(f"mosquitto does not start: {self._last_words()}", f"see {self._log}")
 
@@ -197,7 +203,9 @@ class Broker:
             with suppress(subprocess.TimeoutExpired):  # waiting for its end is the way to wait that a clock can't bend
                 self._process.wait(TURN_S)
                 return False
-            with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
+            with suppress(OSError):
+                for port in (self.port, self.robots_port):
+                    socket.create_connection((HOST, port), timeout=1).close()
                 return self.running
         return False
 
@@ -230,13 +238,6 @@ class Broker:
     def _configuration(self) -> str:
         lines = {
             "user": "root",  # only root can change to another user; its folder is ours alone
-            "listener": f"{self.port} {HOST}",
-            "cafile": self._folder / "clients.pem",
-            "certfile": self._folder / "broker.crt",
-            "keyfile": self._folder / "broker.key",
-            "require_certificate": "true",
-            "use_identity_as_username": "true",
-            "tls_version": "tlsv1.2",
             "allow_anonymous": "false",
             "acl_file": self._folder / "acl",
             "persistence": "true",
@@ -250,8 +251,21 @@ class Broker:
             "set_tcp_nodelay": "true",
             "sys_interval": 0,
             "log_dest": "stderr",
+        }
+        robots = {**self._listener(self.robots_port), "use_username_as_clientid": "true"}
+        blocks = (lines, self._listener(self.port), robots)
+        return "".join(f"{name} {value}\n" for block in blocks for name, value in block.items())
+
+    def _listener(self, port: int) -> dict[str, object]:
+        return {
+            "listener": f"{port} {HOST}",
+            "cafile": self._folder / "clients.pem",
+            "certfile": self._folder / "broker.crt",
+            "keyfile": self._folder / "broker.key",
+            "require_certificate": "true",
+            "use_identity_as_username": "true",
+            "tls_version": "tlsv1.2",
         } | ({"crlfile": self._folder / "revoked.pem"} if self._list else {})
-        return "".join(f"{name} {value}\n" for name, value in lines.items())
 
 
 def _acl(operators: Sequence[str]) -> str:

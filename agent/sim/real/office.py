@@ -72,7 +72,7 @@ async def registered(profile: Profile, transport: str, state: Path, backend: Bac
     if broker is not None:
         authorities += broker.authority
         trust.keep_tls(state, *broker.client(f"{profile.device.tenant}/{profile.device.id}"))
-        both = Sync(mqtt=Endpoint(host=HOST, port=broker.port), https=https)
+        both = Sync(mqtt=Endpoint(host=HOST, port=broker.robots_port), https=https)
         chosen = Sync(mqtt=both.mqtt) if transport == "mqtt" else chosen
     bundle = backend.state.parent / "authorities.pem"
     write_durably(bundle, authorities)
