@@ -48,7 +48,7 @@ def test_a_robot_is_enrolled_and_taken_out_of_service(house: House) -> None:
     assert Pair(state).shown()
     gone = voxmeter("fleet", "decommission", *words, "--json")
     assert gone.status == 0, gone.err
-    assert gone.told == {"device": "demo/cli-1", "lost": 0, "struck_off": True}
+    assert gone.told == {"device": "demo/cli-1", "lost": 0, "unsent": 0, "struck_off": True}
     assert list(state.iterdir()) == []
     assert voxmeter("billing", "operator", "remove", "day", "--state-dir", books).status == 0
     assert "no operator is called 'day'" in voxmeter("billing", "operator", "remove", "day", "--state-dir", books).line
