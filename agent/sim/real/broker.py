@@ -2,9 +2,9 @@
 
     start -> running -> stop (it saves what it holds) | kill (it does not) | forget (and what it saved is gone) -> start -> …
 
-Whoever connects is who its certificate says. The name is `{tenant}/{device}` for a robot, so that the ACL binds both, `billing` for the
-backend, and `operator/{name}` for an operator's desk. Besides its own authority it may believe another's robots, except those on
-that authority's list.
+Whoever connects is who its certificate says; by the robots' port that is the client id as well, as in docs/broker.md. The name is
+`{tenant}/{device}` for a robot, so that the ACL binds both, `billing` for the backend, and `operator/{name}` for an operator's desk.
+Besides its own authority it may believe another's robots, except those on that authority's list.
 """
 
 import os
@@ -69,10 +69,7 @@ class Broker:
     """One mosquitto and the authority that vouches for it and for everyone who may connect."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
-        """`port` 0 is any free one, the same for the life of this object. Raises MissingPart where mosquitto isn't installed.
-
-        Who comes by `robots_port` is called as its certificate says, as robots are by docs/broker.md; by `port` as it says itself.
-        """
+        """`port` 0 is any free one, the same for the life of this object. Raises MissingPart where mosquitto isn't installed."""
         self._program = find_program()
         self._folder = folder
         self._any_port = port == 0
@@ -212,8 +209,7 @@ class Broker:
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
-            self._process.send_signal(how)
+        self._process.send_signal(how)  # one that has ended is sent none
         try:
             self._process.wait(PATIENCE_TURNS * TURN_S)
         except subprocess.TimeoutExpired:
@@ -222,8 +218,8 @@ class Broker:
         self._process = None
 
     def _last_words(self) -> str:
-        words = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return words[-1] if words else "it says nothing"
+        words = self._log.read_text(errors="replace") if self._log.exists() else ""
+        return (words.splitlines() or ["it says nothing"])[-1]
 
     def _issue(self, stem: str, name: str, servers: tuple[str, ...] = ()) -> tuple[Path, Path]:
         made = certificates.issue(self._vouching, name, SystemClock().utc(), CERTIFICATE_DAYS, servers)
@@ -236,7 +232,7 @@ class Broker:
         return path
 
     def _configuration(self) -> str:
-        lines = {
+        lines: dict[str, object] = {
             "user": "root",  # only root can change to another user; its folder is ours alone
             "allow_anonymous": "false",
             "acl_file": self._folder / "acl",
@@ -252,8 +248,7 @@ class Broker:
             "sys_interval": 0,
             "log_dest": "stderr",
         }
-        robots = {**self._listener(self.robots_port), "use_username_as_clientid": "true"}
-        blocks = (lines, self._listener(self.port), robots)
+        blocks = lines, self._listener(self.port), self._listener(self.robots_port) | {"use_username_as_clientid": "true"}
         return "".join(f"{name} {value}\n" for block in blocks for name, value in block.items())
 
     def _listener(self, port: int) -> dict[str, object]:
@@ -293,8 +288,7 @@ def _topics(what: str, names: Sequence[str], below: str) -> list[str]:
 
 def find_program() -> str:
     """Raises MissingPart."""
-    found = shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ELSEWHERE)
-    if not found:
+    if not (found := shutil.which(PROGRAM) or shutil.which(PROGRAM, path=ELSEWHERE)):
         raise MissingPart("mosquitto is not installed", "install the Debian package mosquitto, or run: scripts/setup --all")
     return found
 
