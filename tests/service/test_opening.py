@@ -67,7 +67,7 @@ def test_under_systemd_the_books_are_waited_for_and_the_watchdog_is_fed(tmp_path
     script = Script([{}], [lambda one: one.request_restart("seen")])
     run = service.run("scripted", tmp_path, said.append, steers=lambda *_: script, notifier=told(tmp_path))
     assert asyncio.run(asyncio.wait_for(run, 60)) == Request("restart", "seen")
-    assert max(later - before for before, later in pairwise(fed)) < BLIND_SECONDS_MAX
+    assert max(later - before for before, later in pairwise([*fed, clock.ahead_s])) < BLIND_SECONDS_MAX
     assert extended[0] < 40
     assert extended[-1] > BLIND_SECONDS_MAX * 5
     assert len([line for line in said if "waits: the ledger in" in line]) == 1
