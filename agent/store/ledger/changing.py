@@ -73,16 +73,18 @@ class Changing(ABC):
 
     def _reopen(self) -> sqlite3.Connection:
         """Goes on with whichever file is the present one; a disk that refused it may let it now."""
-        before = self._chain.epoch
         connection, self._chain = self._opened()
         self._writer.replace(connection)
-        if self._chain.epoch != before:
-            commands.count(connection, self._counted)
         return connection
 
     def _reopened(self, present: sqlite3.Connection) -> sqlite3.Connection:
         """The same, unless a change that the disk refused has left it closed."""
-        return self._reopen() if _is_closed(present) else present
+        if not _is_closed(present):
+            return present
+        before, connection = self._chain.epoch, self._reopen()
+        if self._chain.epoch != before:  # it was damaged meanwhile
+            commands.count(connection, self._counted)
+        return connection
 
     async def _keep(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """In a transaction; on a full disk once more, into the reserve."""

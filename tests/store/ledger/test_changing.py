@@ -13,6 +13,7 @@ from agent.errors import LedgerDamaged, LedgerFull
 from agent.ports import Entry
 from agent.sim.clock import SimulatedClock
 from agent.sim.disk.fuse import RecordedDisk, recorded
+from agent.store.db import LEDGER_FILE
 from agent.store.ledger import SqliteLedger, journal, opening
 from agent.store.ledger.space import RESERVE_FILE
 from tests.store.ledger.test_commands import TOPIC, book, final, known
@@ -89,6 +90,25 @@ def test_what_a_refused_change_left_closed_is_opened_by_whoever_comes(tmp_path: 
         assert (ledger.epoch == before) == (use != "begin_epoch")
         await ledger.begin_epoch("different")  # asked for again: nothing of it was taken for empty
         await all_there(ledger)
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_file_that_was_damaged_while_it_was_closed_lets_nothing_be_run_again(tmp_path: Path, refusing: Refusing) -> None:
+    async def main() -> None:
+        ledger = book(tmp_path)
+        await filled(ledger)
+        before = ledger.epoch
+        refusing.begin()
+        with pytest.raises(LedgerDamaged, match="No space left"):
+            await ledger.begin_epoch("different")
+        refusing.end()
+        path = tmp_path / LEDGER_FILE
+        content = path.read_bytes()
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        assert await ledger.highest("key") == 2
+        assert ledger.epoch != before
         await ledger.aclose()
 
     asyncio.run(main())
