@@ -1,5 +1,6 @@
 """A bundle of a tiny voxmeter, whose only package is a command, and a systemd that follows a script."""
 
+import asyncio
 import base64
 import ensurepip
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.installing import manifest as manifests
-from agent.installing import system
+from agent.installing import steps, system
 from agent.installing.layout import Layout
 from agent.installing.manifest import File, Manifest
 from agent.installing.steps import Machine
@@ -127,3 +128,13 @@ def laid(layout: Layout) -> set[str]:
     """Of which versions that is what lies outside their folders."""
     paths = [path for path in layout.units.rglob("*") if path.is_file()]
     return {path.read_text().rsplit("# of ", 1)[1].strip() for path in (*paths, layout.command, layout.gate)}
+
+
+def install(root: Path, path: Path, profile: Path | None = None, *, start: bool = True) -> dict[str, Any]:
+    return asyncio.run(steps.install(machine(root)[0], path, profile, start=start))
+
+
+def runs(root: Path) -> str:
+    """What the current version's command prints."""
+    done = subprocess.run([str(root / "opt/voxmeter/current/bin/voxmeter")], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,32 +1,20 @@
 """Install, upgrade, back, uninstall: below another root, with real environments and a systemd that follows a script."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import BadInput, MissingPart, VoxmeterError
-from agent.installing import health, making, steps, system
+from agent.installing import making, steps, system
 from agent.installing.layout import UNIT, Layout, Trial
-from tests.installing.made import archive, booted, laid, machine
+from tests.installing.made import archive, booted, install, laid, machine, runs
 
 Usage = namedtuple("Usage", "total used free")
-
-
-def install(root: Path, path: Path, profile: Path | None = None, *, start: bool = True) -> dict[str, Any]:
-    return asyncio.run(steps.install(machine(root)[0], path, profile, start=start))
-
-
-def runs(root: Path) -> str:
-    """What the current version's command prints."""
-    done = subprocess.run([str(root / "opt/voxmeter/current/bin/voxmeter")], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def test_a_version_is_installed_and_runs(tmp_path: Path) -> None:
@@ -68,6 +56,12 @@ def test_another_version_is_an_upgrade(tmp_path: Path) -> None:
         asyncio.run(steps.upgrade(machine(tmp_path / "empty")[0], tmp_path / "b.tar"))
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions without their packages: for tests in which nothing need run."""
+    monkeypatch.setattr(making, "_run", lambda *_: None)
+
+
 def upgraded(root: Path, version: str) -> dict[str, Any]:
     return asyncio.run(steps.upgrade(machine(root)[0], archive(root / f"{version}.tar", version)))
 
@@ -90,6 +84,7 @@ def test_an_upgrade_that_holds_is_on_trial_and_keeps_only_the_version_before(tmp
     assert (again["upgraded"], again["on_trial"]) == (False, False)
 
 
+@pytest.mark.usefixtures("quick")
 def test_one_that_started_and_ails_is_tried_again(tmp_path: Path) -> None:
     install(tmp_path, archive(tmp_path / "1.tar"))
     old = Layout(tmp_path).current()
@@ -103,6 +98,7 @@ def test_one_that_started_and_ails_is_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.usefixtures("quick")
 def test_a_robot_that_did_not_hear_before_need_not_hear(heard: bool, tmp_path: Path) -> None:
     install(tmp_path, archive(tmp_path / "1.tar"))
     robot, scripted = machine(tmp_path)
@@ -113,6 +109,7 @@ def test_a_robot_that_did_not_hear_before_need_not_hear(heard: bool, tmp_path: P
     assert trial.heard is heard
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_upgrade_over_a_trial_falls_back_to_what_has_proven_itself(tmp_path: Path) -> None:
     install(tmp_path, archive(tmp_path / "1.tar"))
     layout = Layout(tmp_path)
@@ -127,6 +124,7 @@ def test_an_upgrade_over_a_trial_falls_back_to_what_has_proven_itself(tmp_path: 
     assert (layout.current(), layout.on_trial(), laid(layout)) == (proven, None, {"1.0"})
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_upgrade_to_what_a_trial_would_fall_back_to_ends_the_trial(tmp_path: Path) -> None:
     install(tmp_path, archive(tmp_path / "1.0.tar"))
     layout = Layout(tmp_path)
@@ -137,6 +135,7 @@ def test_an_upgrade_to_what_a_trial_would_fall_back_to_ends_the_trial(tmp_path: 
     assert (layout.on_trial(), laid(layout)) == (None, {"1.0"})
 
 
+@pytest.mark.usefixtures("quick")
 def test_units_of_a_version_that_was_never_switched_to_give_way_to_those_of_the_one_that_runs(tmp_path: Path) -> None:
     install(tmp_path, archive(tmp_path / "1.0.tar"))
     layout = Layout(tmp_path)
@@ -165,78 +164,6 @@ def test_one_that_does_not_hold_gives_way(how: str, says: str, tmp_path: Path) -
     assert (layout.current(), runs(tmp_path), layout.on_trial(), laid(layout)) == (old, "1.0", None, {"1.0"})
     assert scripted.done[-1] == "restart 1.0"
     assert [path.name for path in layout.versions.iterdir()] == [old]
-
-
-STEPS = ("_lay_model", "_make_version", "begin_trial", "switch", "_lay_units", "reload", "restart", "verdict", "prune")
-BACKWARDS = ("switch", "_lay_units", "end_trial", "reload", "restart")
-
-
-class Cut(BaseException):
-    """Of the power."""
-
-
-@contextlib.contextmanager
-def cut(place: Any, step: str, call: int, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> Iterator[None]:
-    """The power is cut at that call of a step, before it or after it."""
-    real, calls = getattr(place, step), iter(range(1, 100))
-
-    def cutting(*words: Any, **more: Any) -> Any:
-        turn = next(calls)
-        if turn == call and not after:
-            raise Cut
-        told = real(*words, **more)
-        if turn == call:
-            raise Cut
-        return told
-
-    with monkeypatch.context() as context:
-        context.setattr(place, step, cutting)
-        with pytest.raises(Cut):
-            yield
-
-
-def place_of(step: str, scripted: object) -> Any:
-    return next(one for one in (making, steps, health, Layout, scripted) if hasattr(one, step))
-
-
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_an_upgrade_cut_off_anywhere_is_completed_by_doing_it_again(
-    step: str, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What stands in between always has a current version that is whole, from the switch on a trial, and after a boot its own units."""
-    install(tmp_path, archive(tmp_path / "1.tar"))
-    layout, path = Layout(tmp_path), archive(tmp_path / "2.tar", "2.0")
-    robot, scripted = machine(tmp_path)
-    if step == "_lay_model":
-        (layout.models / "ears/one.bin").unlink()
-    with cut(place_of(step, scripted), step, 1, monkeypatch, after=after):
-        asyncio.run(steps.upgrade(robot, path))
-    assert layout.whole(layout.current())
-    assert runs(tmp_path) in ("1.0", "2.0")
-    assert (runs(tmp_path) == "2.0") == (layout.on_trial() is not None and STEPS.index(step) + after > STEPS.index("switch"))
-    booted(layout)
-    assert laid(layout) == {runs(tmp_path)}
-    assert (layout.on_trial() is not None) == (runs(tmp_path) == "2.0")
-    asyncio.run(steps.upgrade(robot, path))
-    assert (runs(tmp_path), laid(layout)) == ("2.0", {"2.0"})
-    assert (layout.models / "ears/one.bin").exists()
-
-
-@pytest.mark.parametrize("step", BACKWARDS)
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_way_back_that_is_cut_off_leaves_the_units_of_the_version_that_runs(
-    step: str, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, archive(tmp_path / "1.tar"))
-    layout, path = Layout(tmp_path), archive(tmp_path / "2.tar", "2.0")
-    robot, scripted = machine(tmp_path)
-    scripted.fails["2.0"] = "no microphone library"
-    with cut(place_of(step, scripted), step, 1 if step == "end_trial" else 2, monkeypatch, after=after):
-        asyncio.run(steps.upgrade(robot, path))
-    booted(layout)
-    assert laid(layout) == {runs(tmp_path)}
-    assert (layout.on_trial() is not None) == (runs(tmp_path) == "2.0")
 
 
 def test_a_wheel_with_the_wrong_hash_changes_nothing(tmp_path: Path) -> None:
