@@ -104,7 +104,7 @@ class _Bare:
         messages = (*opening_of(profile), Message("user", words))
         sentences = Sentences()
         for delta, _ in self.llm.run(iter([replace(self._app.manner.prompt, messages=messages)])):
-            for clause in sentences.add(delta or ""):
+            for clause in sentences.add(str(delta or "")):
                 return clause
         return " ".join(sentences.finish())
 

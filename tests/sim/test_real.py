@@ -100,6 +100,10 @@ about = "a robot's keys are copied, and the broker is in the wrong hands"
 seconds = 7
 turns = 1
 happens = [{ what = "hijack_robot", share = 0.3 }, { what = "hijack_broker", at_s = 1, down_s = 4 }]
+
+[[phase]]
+about = "what was counted meanwhile is told"
+seconds = 28
 """
 
 
