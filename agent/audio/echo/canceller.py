@@ -92,30 +92,63 @@ class Echo:
         """PIECE_SAMPLES samples of the microphone, s16le mono at RATE_HZ; returns as many. Raises ValueError for another length."""
         if len(pcm10ms) != PIECE_BYTES:
             raise ValueError(f"{len(pcm10ms)} bytes are not {PIECE_MS} ms")
-        reference = self._take()
-        self._module.process_reverse_stream(self._frame(bytearray(reference), RATE_HZ, 1, PIECE_SAMPLES))
+        self._module.process_reverse_stream(self._framed(bytearray(self._take())))
         cleaned = self._processed(self._module, pcm10ms)
-        left_db = level_db(cleaned) if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
-        self.guest = self._gate.step(self._played_db, level_db(pcm10ms), left_db)
-        self._calm(audible=self._lately_db > PLAYING_DB and self._late_ms <= LATE_MS_MAX)
-        if self._gate.loud_ms == STARTLE_MS and self.guest:
-            self.startled()
+        self._judge(level_db(pcm10ms), level_db(cleaned))
         return cleaned if self._gain is None else self._processed(self._gain, cleaned)
+
+    def clean_all(self, pcm: bytes) -> tuple[bytes, list[bool]]:
+        """Any number of pieces, and `guest` of each. While the robot is silent they are processed at once, which gives the same."""
+        pieces = [pcm[at : at + PIECE_BYTES] for at in range(0, len(pcm), PIECE_BYTES)]
+        if len(pieces) > 1 and self._silent_for(len(pcm)):
+            return self._cleaned_in_silence(pcm, pieces)
+        cleaned, guests = bytearray(), []
+        for piece in pieces:
+            cleaned += self.clean(piece)
+            guests.append(self.guest)
+        return bytes(cleaned), guests
+
+    def _silent_for(self, size: int) -> bool:
+        """What was played has come, and is silence."""
+        return len(self._played) >= size and self._played.count(0, 0, size) == size
+
+    def _cleaned_in_silence(self, pcm: bytes, pieces: list[bytes]) -> tuple[bytes, list[bool]]:
+        self._module.process_reverse_stream(self._framed(bytearray(len(pcm))))
+        cleaned = self._processed(self._module, pcm)
+        guests = []
+        for number, piece in enumerate(pieces):
+            self._take()
+            self._judge(level_db(piece), level_db(cleaned[number * PIECE_BYTES : (number + 1) * PIECE_BYTES]))
+            guests.append(self.guest)
+        return cleaned if self._gain is None else self._processed(self._gain, cleaned), guests
+
+    def _judge(self, heard_db: float, left_db: float) -> None:
+        left_db = left_db if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
+        self.guest = self._gate.step(self._played_db, heard_db, left_db)
+        calm = self._calm(audible=self._lately_db > PLAYING_DB and self._late_ms <= LATE_MS_MAX)
+        if self._gate.loud_ms == STARTLE_MS and calm:
+            self.startled()
 
     def disturbed(self) -> None:
         """The loudspeaker has stalled: for a while what comes back is not where it is looked for, and nobody can be told from it."""
         self._shaken_ms = SHAKEN_MS
 
-    def _calm(self, *, audible: bool) -> None:
+    def _calm(self, *, audible: bool) -> bool:
+        """Whether echo and guest can be told apart just now."""
         if self._late_ms and audible:
             self.disturbed()
         self._shaken_ms = max(0, self._shaken_ms - PIECE_MS)
-        self.guest = self.guest and not (self._shaken_ms and audible)
+        calm = not (self._shaken_ms and audible)
+        self.guest = self.guest and calm
+        return calm
 
     def _processed(self, module: Any, pcm: bytes) -> bytes:
         held = bytearray(pcm)
-        module.process_stream(self._frame(held, RATE_HZ, 1, PIECE_SAMPLES))  # in place
+        module.process_stream(self._framed(held))  # in place
         return bytes(held)
+
+    def _framed(self, held: bytearray) -> Any:
+        return self._frame(held, RATE_HZ, 1, len(held) // 2)
 
     def _take(self) -> bytes:
         if len(self._played) < PIECE_BYTES:
@@ -126,7 +159,7 @@ class Echo:
             return SILENCE
         reference = bytes(self._played[:PIECE_BYTES])
         del self._played[:PIECE_BYTES]
-        self._played_db, self._late_ms = level_db(reference), 0
+        self._played_db, self._late_ms = SILENT_DB if reference == SILENCE else level_db(reference), 0
         self._lately_db = max(self._played_db, self._lately_db - FADE_DB)
         self._watch_spare()
         return reference

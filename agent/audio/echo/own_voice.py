@@ -1,9 +1,15 @@
 """Decides whether what is heard while the robot speaks can be its own voice: pure, levels in, a verdict per 10 ms out.
 
     expected echo = loudest that was played lately + coupling, the part of it that comes back: learnt while the robot speaks
-    somebody speaks, if   after cleaning it is not so far below the expected echo as a canceller leaves it
+    it is loud, if        after cleaning it is not so far below the expected echo as a canceller leaves it
                     or    before cleaning it is well above the expected echo: a canceller holds back the first 50 ms of a guest
                     and   it stands out of the background, which in a hall is other people's voices
+    somebody speaks, if   it is loud, and would be in a hall with an echo as loud as may come
+
+Loud lowers the voice at once, and costs nothing if it was wrong. Somebody stops it. Between the two lies what was learnt in a hall
+without echo: none is expected there, and when one comes all the same, because a door is shut or the volume turned up, it is loud. It
+takes a canceller a second to follow. So what is left after cleaning proves a guest only while the canceller is seen to take an echo out.
+The price is paid by guests who are much softer than the robot where it hears no echo: it lowers its voice for them, and stops late.
 
 Before anything was learnt the echo is expected loud: at first only who is louder than the robot gets through. Guests raise what is heard
 and so the coupling, but slowly, and they stop talking or the robot does. While the robot is silent, everything may be a guest.
@@ -31,6 +37,19 @@ COUPLING_DB_STEP = 0.15
 RESIDUAL_DB = -8.0
 """A canceller that follows takes more than this out of the echo, in a bare hall too; of a guest it takes less."""
 
+MAY_COME_DB = -12.0
+"""Coupling that must be reckoned with, whatever was learnt. At -11 guests as loud as the robot are heard 0.2 s later, at -14 more
+echoes that come at once at -10 stop the robot."""
+
+LEFT_DB_MAX = -13.0
+"""A canceller that follows leaves less than this of an echo; one that has just lost it leaves more."""
+
+LEFT_DB_STEP, LEFT_DB_FORGOTTEN = 0.1, 0.05
+"""Per block of loud playing: towards the median, and towards nothing known while no echo comes, so that 15 dB take three seconds."""
+
+NO_ECHO_DB = -20.0
+"""Where less than this comes back there is no echo by which a canceller could be judged."""
+
 ABOVE_ECHO_DB = 5.0
 """The echo's own level scatters by less around what is expected of it."""
 
@@ -56,9 +75,11 @@ class OwnVoiceGate:
     def __init__(self) -> None:
         self._played: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
         self._heard: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
-        self._cleaned: deque[float] = deque(maxlen=BACKGROUND_MS // BLOCK_MS)
+        self._cleaned: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
         self._background_db = BACKGROUND_DB_FIRST
         self._held = 0
+        self.left_db = 0.0
+        """Learnt so far: what cleaning leaves of what is heard while the robot speaks; near 0 nothing is known of the canceller."""
         self.coupling_db = COUPLING_DB_FIRST
         """Learnt so far: the echo's level less that of what was played."""
         self.loud_ms = 0
@@ -70,22 +91,29 @@ class OwnVoiceGate:
         self._heard.append(heard_db)
         self._cleaned.append(cleaned_db)
         playing = max(self._played) > PLAYING_DB
-        loud = self._stands_out()
+        loud = self._stands_out(self.coupling_db, cancelled=True)
+        somebody = loud and self._stands_out(max(self.coupling_db, MAY_COME_DB), cancelled=self.left_db < LEFT_DB_MAX)
         self._learn(playing=played_db > PLAYING_DB)
         self.loud_ms = self.loud_ms + BLOCK_MS if loud and playing else 0
-        self._held = HOLD_MS // BLOCK_MS if loud else max(0, self._held - 1)
+        self._held = HOLD_MS // BLOCK_MS if somebody else max(0, self._held - 1)
         return not playing or self._held > 0
 
-    def _stands_out(self) -> bool:
-        expected = max(self._played) + self.coupling_db
+    def _stands_out(self, coupling_db: float, *, cancelled: bool) -> bool:
+        expected = max(self._played) + coupling_db
         cleaned = _mean(self._cleaned, LEVEL_MS)
         heard = _mean(self._heard, LEVEL_MS)
-        return cleaned > max(expected + RESIDUAL_DB, self._background_db + ABOVE_BACKGROUND_DB) or heard > expected + ABOVE_ECHO_DB
+        left = cleaned > max(expected + RESIDUAL_DB, self._background_db + ABOVE_BACKGROUND_DB)
+        return (cancelled and left) or heard > expected + ABOVE_ECHO_DB
 
     def _learn(self, *, playing: bool) -> None:
         if playing:
-            step = COUPLING_DB_STEP if max(self._heard) - max(self._played) > self.coupling_db else -COUPLING_DB_STEP
+            coupling, left = max(self._heard) - max(self._played), max(self._cleaned) - max(self._heard)
+            step = COUPLING_DB_STEP if coupling > self.coupling_db else -COUPLING_DB_STEP
             self.coupling_db = min(COUPLING_DB_MAX, max(COUPLING_DB_MIN, self.coupling_db + step))
+            if coupling < NO_ECHO_DB:
+                self.left_db = min(0.0, self.left_db + LEFT_DB_FORGOTTEN)
+            else:
+                self.left_db += LEFT_DB_STEP if left > self.left_db else -LEFT_DB_STEP
         louder = _mean(self._cleaned, BACKGROUND_MS) > self._background_db
         self._background_db += BACKGROUND_DB_UP if louder else -BACKGROUND_DB_DOWN
         self._background_db = max(BACKGROUND_DB_MIN, self._background_db)

@@ -189,7 +189,7 @@ class Conversation:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
         if until_ms is not None and vouches(plan):
             self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
-        elif until_ms is not None and not self._closing and may_ask(plan, self._load.level, [one.exchange for one in self.running]):
+        elif until_ms is not None and not self._closing and may_ask(plan, self._load.level, [one.exchange.calls for one in self.running]):
             self._errand(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
 
     def _goes_on(self) -> None:

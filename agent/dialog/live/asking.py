@@ -6,7 +6,7 @@ the model has computed of the conversation stays of use.
 
 from collections.abc import Iterable
 
-from agent.dialog.exchange import Exchange
+from agent.dialog.exchange.calls import Calls
 from agent.dialog.exchange.plan import Plan, Verbatim
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.load import NO_VERDICTS
@@ -15,9 +15,9 @@ from agent.errors import EngineFailed
 from agent.ports import EndOfWords, Listener
 
 
-def may_ask(plan: Plan, level: int, exchanges: Iterable[Exchange]) -> bool:
+def may_ask(plan: Plan, level: int, calls: Iterable[Calls]) -> bool:
     """Whether the model is free: nothing is thought about for this answer, no reply is being made, the machine keeps up."""
-    return isinstance(plan, Verbatim) and level < NO_VERDICTS and not any(one.calls.thinking for one in exchanges)
+    return isinstance(plan, Verbatim) and level < NO_VERDICTS and not any(one.thinking for one in calls)
 
 
 async def ask_ends(robot: Robot, session: Session, words: str, listener: Listener, until_ms: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from agent.dialog.exchange.plan import Mind, Plan, Silent, Think, Verbatim
 from agent.dialog.exchange.robot import Robot
+from agent.dialog.live.asking import may_ask
+from agent.dialog.live.load import NO_VERDICTS
 from agent.dialog.session import Session
 from agent.engines.worker import Step
 from agent.ports import EndOfWords, EngineSettings
@@ -100,6 +102,11 @@ def test_it_is_not_asked_where_somebody_vouches_or_it_has_to_think(tmp_path: Pat
 def test_it_is_not_asked_about_words_that_cannot_be_all(tmp_path: Path, model: LocalEngine) -> None:
     asked(tmp_path, UNKNOWN, words="what time does")
     assert model.asked == []
+
+
+@pytest.mark.parametrize(("level", "may"), [(0, True), (NO_VERDICTS - 1, True), (NO_VERDICTS, False)])
+def test_a_machine_that_cannot_keep_up_asks_nothing(level: int, *, may: bool) -> None:
+    assert may_ask(UNKNOWN, level, []) == may
 
 
 def test_what_it_said_of_other_words_is_forgotten(tmp_path: Path, model: LocalEngine) -> None:
