@@ -57,6 +57,7 @@ class Helm:
         self._running: Running | None = None
         self._link: Poster | None = None
         self._rtf = Rtf()
+        self._heard = False
         device, fleet = app.profile.device, app.profile.fleet
         self._addressee = Addressee(device.tenant, device.id, fleet.groups)
         self._served = Served(app, bridge.remote, bridge.adopting, bridge.log)
@@ -112,7 +113,9 @@ class Helm:
 
     @property
     def hears(self) -> bool:
-        return bool((self._hearing() or {}).get("hearing"))
+        """As it was last looked at: while the robot is closed nobody hears any more."""
+        self._hearing()
+        return self._heard
 
     @property
     def _settable(self) -> Any:
@@ -130,8 +133,12 @@ class Helm:
         return {part: engine.problem for part, engine in self.app.engines.items() if engine.problem}
 
     def _hearing(self) -> Mapping[str, Any] | None:
+        """Looked at every half minute, for the alarms."""
         attending = self._running.attending if self._running is not None else None
-        return attending.health() if attending is not None else None
+        health = attending.health() if attending is not None else None
+        if self._running is not None and self._running.asking.asked is None:
+            self._heard = bool((health or {}).get("hearing"))
+        return health
 
     def _gauges(self, running: Running) -> Gauges:
         device, clock = running.app.profile.device, running.app.clock

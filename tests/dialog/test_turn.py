@@ -51,6 +51,7 @@ def test_whatever_happens_the_voice_is_lowered_paused_and_held_only_where_somebo
     ducked = paused = held = False
     for happening in happenings:
         floor, actions = step(floor, happening)
+        held = held and happening not in ("sounded", "done")  # what has sounded, or is over, waits no more
         for action in actions:
             ducked = action == "duck" or (ducked and action not in ("raise", "interrupt", "abandon"))
             paused = action == "pause" or (paused and action not in ("go_on", "interrupt", "abandon"))
