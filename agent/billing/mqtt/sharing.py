@@ -1,6 +1,7 @@
 """One of any number that share what robots send: confirms a message when it has been dealt with, finishes what it began when it stops."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
@@ -23,7 +24,7 @@ AGAIN_MS, AGAIN_MS_MAX = 500, 30_000
 """Between two tries to commit, when the database refuses."""
 
 
-class Sharing:
+class Sharing(ABC):
     """A connection of its own, with a receive maximum of its own: what one consumer has not confirmed holds no other up."""
 
     def __init__(self, settings: LinkSettings, name: str, filters: Sequence[str], clock: Clock, say: Callable[[str], None]) -> None:
@@ -77,8 +78,9 @@ class Sharing:
         await asyncio.gather(*self._open, return_exceptions=True)
         await self._mqtt.aclose()
 
+    @abstractmethod
     def _heard(self, message: Incoming) -> None:
-        raise NotImplementedError
+        """Takes a message, in the event loop, and owes it a `confirm`."""
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
