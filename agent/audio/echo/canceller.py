@@ -97,31 +97,6 @@ class Echo:
         self._judge(level_db(pcm10ms), level_db(cleaned))
         return cleaned if self._gain is None else self._processed(self._gain, cleaned)
 
-    def clean_all(self, pcm: bytes) -> tuple[bytes, list[bool]]:
-        """Any number of pieces, and `guest` of each. While the robot is silent they are processed at once, which gives the same."""
-        pieces = [pcm[at : at + PIECE_BYTES] for at in range(0, len(pcm), PIECE_BYTES)]
-        if len(pieces) > 1 and self._silent_for(len(pcm)):
-            return self._cleaned_in_silence(pcm, pieces)
-        cleaned, guests = bytearray(), []
-        for piece in pieces:
-            cleaned += self.clean(piece)
-            guests.append(self.guest)
-        return bytes(cleaned), guests
-
-    def _silent_for(self, size: int) -> bool:
-        """What was played has come, and is silence."""
-        return len(self._played) >= size and self._played.count(0, 0, size) == size
-
-    def _cleaned_in_silence(self, pcm: bytes, pieces: list[bytes]) -> tuple[bytes, list[bool]]:
-        self._module.process_reverse_stream(self._framed(bytearray(len(pcm))))
-        cleaned = self._processed(self._module, pcm)
-        guests = []
-        for number, piece in enumerate(pieces):
-            self._take()
-            self._judge(level_db(piece), level_db(cleaned[number * PIECE_BYTES : (number + 1) * PIECE_BYTES]))
-            guests.append(self.guest)
-        return cleaned if self._gain is None else self._processed(self._gain, cleaned), guests
-
     def _judge(self, heard_db: float, left_db: float) -> None:
         left_db = left_db if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
         self.guest = self._gate.step(self._played_db, heard_db, left_db)
