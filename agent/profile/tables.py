@@ -101,6 +101,8 @@ class Sound(_Part):
     """Sound per call of the sound system."""
     latency_ms: Annotated[int, Field(ge=5, le=500)] = 20
     """Buffered in either direction, as asked of the sound system."""
+    rest_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    """After so much silence the loudspeaker's stream rests, until somebody seems to speak; 0: never."""
     echo_cancellation: bool = True
     noise_suppression: bool = True
     gain_control: bool = True
