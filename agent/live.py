@@ -22,12 +22,20 @@ from agent.dialog.turn import Floor
 from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent
 from agent.profile import Sound
-from agent.values import Turn
+from agent.values import FRAME_MS, Turn
 
 QUIET_AFTER_S = 20.0
 """Silence after a file that is played to a robot: the longest answer ends within it."""
 
+IDLE_MS = 4 * FRAME_MS
+"""While nobody speaks, so much sound is heard at a time: a quarter of the wake-ups, and the detector's caches are warm for all frames but
+the first. An utterance is hardly longer before it is taken for one, so nobody waits for it."""
+
 Say = Callable[[str], None]
+
+
+def _nobody() -> None:
+    """Where nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +51,17 @@ class Hall:
 class Patient(Listening):
     """Hears all the time, but tells what customers do only while nobody else has the engines."""
 
-    def __init__(self, free: asyncio.Event | None, *heard_by: Any, **more: Any) -> None:
-        """`free` is set while nobody has them, None where nobody ever does; the rest is for Listening."""
+    def __init__(self, free: asyncio.Event | None, *heard_by: Any, stirred: Callable[[], None] = _nobody, **more: Any) -> None:
+        """`free` is set while nobody has them, None where nobody ever does; `stirred` is called when somebody does something, as early as
+        it can be heard; the rest is for Listening."""
         super().__init__(*heard_by, **more)
         self._free = free
+        self._stirred = stirred
 
     async def events(self) -> AsyncGenerator[SpeechEvent]:
         async with contextlib.aclosing(super().events()) as events:
             async for event in events:
+                self._stirred()
                 while self._free is not None and not self._free.is_set():
                     await self._free.wait()
                 yield event
@@ -170,17 +181,27 @@ async def conversing(
         await app.announcer.say(app.profile.dialog.apology, hall.speaker.play, session.session_id)
 
     vad, eot = app.engines["vad"], app.engines.get("eot")
-    listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say)
+    stirred = hall.speaker.stir if isinstance(hall.speaker, DeviceSpeaker) else _nobody
+    listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say, stirred=stirred)
     silence_s = app.profile.dialog.session_silence_s
     conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, floor, say), silence_s=silence_s)
     if hall.echo is not None:
         hall.echo.startled = conversation.startled
+    if isinstance(hall.microphone, DeviceMicrophone):
+        hall.microphone.patience_ms = lambda: _patience_ms(conversation.floor, stirring=listening.stirring)
     starting = asyncio.create_task(_say_what_fails(app, say))
     try:
         yield Live(conversation, listening, hall, turns)
     finally:
         starting.cancel()
         await keeping.aclose()
+
+
+def _patience_ms(floor: Floor, *, stirring: bool) -> int:
+    """How much sound may wait before it is heard."""
+    if floor == "speaking":
+        return 0  # a loud noise lowers the voice at once
+    return IDLE_MS if floor == "listening" and not stirring else FRAME_MS
 
 
 async def _say_what_fails(app: App, say: Say) -> None:

@@ -231,5 +231,5 @@ class Listening:
 def dbfs(pcm: bytes) -> float:
     """Level of a piece of sound; a sine at full scale is at -3."""
     samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
-    power = float(np.square(samples).mean()) if len(samples) else 0.0
+    power = float(np.dot(samples, samples)) / len(samples) if len(samples) else 0.0
     return max(SILENCE_DBFS, 10 * float(np.log10(power))) if power > 0 else SILENCE_DBFS

@@ -32,6 +32,9 @@ TIDY_SECONDS = 30.0
 """So long without a call, and nobody is talking: the allocator gives back what it kept, 5 to 30 MB. The first call after that takes
 a twentieth longer, so it must not be in the middle of a conversation."""
 
+TOGETHER = frozenset({"vad"})
+"""By what an engine implements: its answers come within a millisecond of each other, and each that comes alone wakes whoever listens."""
+
 PR_SET_PDEATHSIG = 1
 
 NICENESS = {"llm": 10}
@@ -41,8 +44,11 @@ NICENESS = {"llm": 10}
 class Child:
     """Serves one worker over one socket."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, together: bool = False) -> None:
+        """`together`: what is given while more input waits is sent with what comes of that."""
         self._connection = connection
+        self._together = together
+        self._held = bytearray()
         self._inbox: queue.Queue[Frame] = queue.Queue(INBOX_ITEMS_MAX)
         self._newer: Frame | None = None
         self._cancelled = 0  # calls up to this number are to stop
@@ -79,7 +85,7 @@ class Child:
         steps = worker.run(self._inputs(call))
         try:
             for output, usage in steps:
-                self._send("step", call, output, usage)
+                self._step("step", call, output, usage)
                 if self._cancelled >= call:
                     break
             self._send("end", call)
@@ -108,6 +114,8 @@ class Child:
     def _next(self) -> Frame:
         """The next frame; first the one that a call left because it opens its successor."""
         frame, self._newer = self._newer, None
+        if frame is None and self._inbox.empty():
+            self._flush()
         return frame or self._inbox.get()
 
     def _when_idle(self) -> Frame:
@@ -129,7 +137,18 @@ class Child:
                 self._inbox.put(frame)
         os._exit(0)
 
+    def _step(self, *frame: Any) -> None:
+        self._held += pack(frame)
+        if not self._together or self._inbox.empty():
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._connection.sendall(self._held)
+            self._held.clear()
+
     def _send(self, *frame: Any) -> None:
+        self._flush()
         self._connection.sendall(pack(frame))
 
 
@@ -152,12 +171,13 @@ def _line(error: Exception) -> str:
 def main() -> None:
     """Entry point: `python -m agent.engines.child ENGINE FD`; the engine's name is there for people reading `ps`."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    part = sys.argv[1].split("_")[0]
     with contextlib.suppress(PermissionError):  # likewise
-        os.nice(NICENESS.get(sys.argv[1].split("_")[0], 0))
+        os.nice(NICENESS.get(part, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     connection = socket.socket(fileno=int(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        Child(connection).serve()
+        Child(connection, together=part in TOGETHER).serve()
 
 
 if __name__ == "__main__":

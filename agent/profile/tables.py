@@ -98,7 +98,7 @@ class Sound(_Part):
     output: str = ""
     """The loudspeaker, likewise."""
     block_ms: Annotated[int, Field(ge=5, le=100)] = 10
-    """Sound per call of the sound system."""
+    """Sound per call of the sound system; the microphone gives 20 ms at least."""
     latency_ms: Annotated[int, Field(ge=5, le=500)] = 20
     """Buffered in either direction, as asked of the sound system."""
     rest_s: Annotated[float, Field(ge=0, le=3600)] = 10

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.engines import call as calling
+from agent.engines.child import Child
 from agent.engines.host import Hosted, start
+from agent.engines.wire import receive
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
 from agent.values import AudioChunk, Message, Prompt, Transcript
@@ -145,3 +148,18 @@ def test_a_cancel_does_not_wait_behind_what_was_sent(models: Path) -> None:
             await host.aclose()
 
     asyncio.run(main())
+
+
+def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        child = Child(theirs, together=True)
+        child._inbox.put(("item", 1, "more"))
+        child._step("step", 1, "first", None)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+        assert child._next() == ("item", 1, "more")
+        child._step("step", 1, "second", None)
+        ours.setblocking(True)
+        assert [receive(ours), receive(ours)] == [("step", 1, "first", None), ("step", 1, "second", None)]

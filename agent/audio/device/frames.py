@@ -1,4 +1,4 @@
-"""Cuts what a microphone gives into pieces of 10 ms, has each cleaned, and joins them to frames."""
+"""Cuts what a microphone gives into pieces of 10 ms, has them cleaned, and joins them to frames."""
 
 from typing import Protocol
 
@@ -10,6 +10,8 @@ from agent.values import FRAME_SAMPLES, RATE_HZ
 
 PIECE_SAMPLES = RATE_HZ // 100
 """10 ms: what echo cancellers take."""
+
+PIECE_BYTES = PIECE_SAMPLES * 2
 
 FULL = 32_767
 """A sample this large was cut off, or is about to be."""
@@ -24,13 +26,9 @@ QUALITY = "LQ"
 class Cleaner(Protocol):
     """Takes the robot's own voice and the noise out of what is heard."""
 
-    def clean(self, pcm10ms: bytes) -> bytes:
-        """PIECE_SAMPLES samples, s16le mono at RATE_HZ; returns as many."""
-        ...
-
-    @property
-    def guest(self) -> bool:
-        """Somebody else than the robot may be heard in what was cleaned last."""
+    def clean_all(self, pcm: bytes) -> tuple[bytes, list[bool]]:
+        """Whole pieces of PIECE_SAMPLES samples, s16le mono at RATE_HZ. Returns as much, and of each piece whether somebody else than
+        the robot may be heard in it."""
         ...
 
 
@@ -50,21 +48,29 @@ class Framer:
     def take(self, pcm: bytes, at: float) -> list[HeardFrame]:
         """The frames that are whole now. `pcm` is s16le, its channels interleaved; its last sample was captured at `at`."""
         self._raw += self._at_our_rate(pcm)
+        size = len(self._raw) // PIECE_BYTES * PIECE_BYTES
+        whole = bytes(self._raw[:size])
+        del self._raw[:size]
+        cleaned, guests = self._cleaner.clean_all(whole) if self._cleaner and whole else (whole, [True] * (size // PIECE_BYTES))
         frames = []
-        while len(self._raw) >= PIECE_SAMPLES * 2:
-            piece = bytes(self._raw[: PIECE_SAMPLES * 2])
-            del self._raw[: PIECE_SAMPLES * 2]
-            self._clean += self._cleaner.clean(piece) if self._cleaner else piece
-            self._guest = self._guest or self._cleaner is None or self._cleaner.guest
+        for number, guest in enumerate(guests, 1):
+            self._clean += cleaned[(number - 1) * PIECE_BYTES : number * PIECE_BYTES]
+            self._guest = self._guest or guest
             if len(self._clean) >= FRAME_SAMPLES * 2:
-                frames.append(self._frame(at))
+                frames.append(self._frame(at, size - number * PIECE_BYTES))
         return frames
 
-    def _frame(self, at: float) -> HeardFrame:
+    @property
+    def over_s(self) -> float:
+        """What there is already of the next frame."""
+        return (len(self._clean) + len(self._raw)) / 2 / RATE_HZ
+
+    def _frame(self, at: float, more: int) -> HeardFrame:
+        """The next; so many bytes that came with it are not yet counted in."""
         frame = bytes(self._clean[: FRAME_SAMPLES * 2])
         del self._clean[: FRAME_SAMPLES * 2]
         guest, self._guest = self._guest, False
-        after = (len(self._clean) + len(self._raw)) / 2 + self._held
+        after = (len(self._clean) + len(self._raw) + more) / 2 + self._held
         return HeardFrame(frame, at - after / RATE_HZ, guest)
 
     def _at_our_rate(self, pcm: bytes) -> bytes:
@@ -80,12 +86,16 @@ class Framer:
         return sound.tobytes()
 
 
-def flaws(pcm: bytes) -> tuple[bool, bool]:
-    """(nothing but zeros, clipped)."""
+def peak(pcm: bytes) -> int:
+    """The largest sample, whatever its sign; 0 for nothing but zeros."""
     sound = np.frombuffer(pcm, "<i2")
-    if not sound.any():
-        return True, False
-    return False, int(np.count_nonzero((sound >= FULL) | (sound <= -FULL))) >= FULL_MIN
+    return max(int(sound.max()), -int(sound.min())) if len(sound) else 0
+
+
+def clipped(pcm: bytes) -> bool:
+    """So many of its samples were cut off that it was no chance."""
+    sound = np.frombuffer(pcm, "<i2")
+    return int(np.count_nonzero((sound >= FULL) | (sound <= -FULL))) >= FULL_MIN
 
 
 def loud(pcm: bytes, above: float) -> bool:

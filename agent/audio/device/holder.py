@@ -72,6 +72,16 @@ class Holder:
             self._tell_opened(found.device.name, instead=found.instead, rate_hz=self.stream.rate_hz)
             return self.stream
 
+    async def rest(self) -> None:
+        await self._system.rest(self)
+
+    async def wake(self) -> None:
+        """The stream that rests goes on, or is dropped."""
+        try:
+            await self._system.wake(self)
+        except MissingPart as error:
+            await self.drop(error.message)
+
     def let_go(self) -> None:
         self.stream = None
         self._trouble("the list of devices is made anew")

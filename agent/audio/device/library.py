@@ -32,6 +32,14 @@ class Stream(Protocol):
         """False: the device has ended it."""
         ...
 
+    def rest(self) -> None:
+        """No callback comes until `wake`; what is buffered is dropped. Blocks for milliseconds."""
+        ...
+
+    def wake(self) -> None:
+        """Goes on after `rest`, likewise. Raises MissingPart where the device does not."""
+        ...
+
     def close(self) -> None:
         """No callback comes after this."""
         ...
@@ -64,14 +72,25 @@ class Library(Protocol):
 class PortAudioStream:
     """Implements Stream."""
 
-    def __init__(self, stream: Any, rate_hz: int, channels: int, callback: object) -> None:
+    def __init__(self, stream: Any, rate_hz: int, channels: int, callback: object, problems: type[Exception]) -> None:
+        """`problems` is what its `start` raises."""
         self._stream = stream
+        self._problems = problems
         self._callback = callback  # PortAudio holds only its address
         self.rate_hz, self.channels = rate_hz, channels
 
     @property
     def running(self) -> bool:
         return bool(self._stream.active)
+
+    def rest(self) -> None:
+        self._stream.abort(ignore_errors=True)
+
+    def wake(self) -> None:
+        try:
+            self._stream.start()
+        except self._problems as error:
+            raise MissingPart(f"it does not go on: {_told(error)}", "check its plug, and what else uses it") from error
 
     def close(self) -> None:
         self._stream.abort(ignore_errors=True)  # not stop: that plays what is buffered, on a device that may be gone
@@ -139,7 +158,7 @@ class PortAudio:
             if stream is not None:
                 stream.close(ignore_errors=True)
             raise MissingPart(f"{device.name} can't be opened: {_told(error)}", "check its plug, and what else uses it") from error
-        return PortAudioStream(stream, words["samplerate"], words["channels"], called)
+        return PortAudioStream(stream, words["samplerate"], words["channels"], called, self._sounddevice.PortAudioError)
 
 
 def _words(device: Device, rate_hz: int, channels: int, block_ms: int, latency_ms: int) -> dict[str, Any]:

@@ -1,6 +1,15 @@
-"""The speaker: PortAudio's callback takes samples off the line, a driver on the event loop keeps the stream open and watches it."""
+"""The speaker: PortAudio's callback takes samples off the line, a driver on the event loop keeps the stream open and watches it.
+
+    running --silent for rest_s--> resting --something is played, somebody stirs--> running
+                                   resting --PROBE_SECONDS--> running, until it is seen to live --> resting
+
+A sound server wants a block every 10 ms, and most of a robot's life is silence. Waking takes milliseconds, as long as a block that runs
+waits for its turn, and what is played first is heard sooner, for nothing is buffered before it. A device that goes while it rests is
+noticed at the next probe. The reference is told of silence all the time.
+"""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -11,7 +20,7 @@ import soxr
 from agent.audio.device.frames import QUALITY
 from agent.audio.device.holder import Holder, Say
 from agent.audio.device.library import Library, Stream
-from agent.audio.device.line import Line
+from agent.audio.device.line import Line, Samples, silent
 from agent.audio.device.system import SoundSystem
 from agent.audio.device.watch import ENDED, WHY, Cure, Verdict, Watch
 from agent.audio.devices import Device
@@ -27,7 +36,18 @@ LINE_HZ = 48_000
 TICK_SECONDS = 0.1
 """How often the stream is looked at."""
 
+LOOK_SECONDS = 1.0
+"""And while it rests: whether it is still the one to be kept."""
+
+PROBE_SECONDS, PROBED_SECONDS = 10.0, 0.25
+"""A stream that rests is tried so often, for so long once it runs."""
+
 POLL_SECONDS = 0.01
+
+DOWN = LINE_HZ // RATE_HZ
+
+SETTLED_SAMPLES = LINE_HZ // 10
+"""After so much silence there is nothing else in a resampler, which holds 6 ms."""
 
 REFERENCE_SECONDS = 2
 """Played sound that nobody has fetched; a microphone that is gone fetches none."""
@@ -58,11 +78,17 @@ class DeviceSpeaker:
         self._holder = Holder(("output", sound.output), system, clock, say, self._cure, busy=self._line.busy, gone=self._lose)
         self._watch = Watch(LINE_HZ, 0)
         blocks = REFERENCE_SECONDS * 1000 // sound.block_ms
-        self._taken: deque[tuple[int, float]] = deque(maxlen=blocks)
+        self._taken = (0, 0.0)  # samples since the stream was opened, and when the last of them were
+        self._judged = 0  # of them
         self._played: deque[bytes] = deque(maxlen=blocks)
-        self._to_reference = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
+        self._to_reference = _Down()
         self._rated: _Rated | None = None
         self._gone_since: float | None = None
+        self._resting_to: float | None = None  # the reference knows of silence up to then; None while the stream runs
+        self._rested_to: float | None = None  # likewise, until the first block after it
+        self._sounds_to = 0.0  # what was handed out does, nearly
+        self._rest_at = self._probe_at = 0.0
+        self._stirred = asyncio.Event()
         self._underruns = self._underruns_told = 0
         self._keeping: asyncio.Task[None] | None = None
 
@@ -73,7 +99,15 @@ class DeviceSpeaker:
 
     def play(self, speech: Speech) -> Sounding:
         self.start()
-        return self._line.play(speech)
+        sounding = self._line.play(speech)
+        self.stir()
+        return sounding
+
+    def stir(self) -> None:
+        """Something may have to be played soon: a stream that rests goes on."""
+        self._rest_at = self._clock.monotonic() + self._sound.rest_s
+        if self._resting_to is not None:
+            self._stirred.set()
 
     def duck(self, *, on: bool) -> None:
         self._line.duck(on=on)
@@ -93,10 +127,10 @@ class DeviceSpeaker:
         if self._underruns != self._underruns_told and self._reference is not None:
             self._reference.disturbed()
         self._underruns_told = self._underruns
-        while self._played:
-            pcm = self._played.popleft()
-            if self._reference is not None:
-                self._reference.played(self._to_reference.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes())
+        self._silence_until(self._clock.monotonic())
+        played = [self._played.popleft() for _ in range(len(self._played))]
+        if self._reference is not None and played:
+            self._reference.played(b"".join(map(self._to_reference.take, played)))
 
     def health(self) -> dict[str, Any]:
         """`{device, speaking, why, underruns, gaps, reopened}`: `speaking` False names why nobody would hear it."""
@@ -115,15 +149,58 @@ class DeviceSpeaker:
     async def _keep(self) -> None:
         while True:
             stream = self._holder.stream or await self._open()
-            await self._clock.sleep(TICK_SECONDS)
-            if self._holder.stream is stream:
+            if self._resting_to is None:
+                await self._clock.sleep(TICK_SECONDS)
+            else:
+                await self._stir_or_look()
+            if self._holder.stream is not stream:
+                self._resting_to = None
+            elif self._resting_to is None:
                 await self._examine(stream)
+                await self._rest_if_idle(stream)
+            elif self._stirred.is_set() or self._clock.monotonic() >= self._probe_at:
+                await self._wake(stream)
+
+    async def _stir_or_look(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._stirred.wait()
+
+    async def _rest_if_idle(self, stream: Stream) -> None:
+        now = self._clock.monotonic()
+        if self._line.busy():
+            self._rest_at = now + self._sound.rest_s
+        elif self._sound.rest_s and now >= self._rest_at and self._holder.stream is stream and self._watch.verdict(now) == "fine":
+            self._stirred.clear()
+            self._probe_at = now + PROBE_SECONDS
+            await self._holder.rest()
+            self._resting_to = max(now, self._sounds_to)
+
+    async def _wake(self, stream: Stream) -> None:
+        """For good, or to see whether it lives."""
+        self._rest_at = max(self._rest_at, self._clock.monotonic() + PROBED_SECONDS)
+        self._silence_until(self._clock.monotonic())
+        self._taken, self._judged = (0, 0.0), 0
+        self._rested_to, self._resting_to = self._resting_to, None
+        self._tune(stream)
+        await self._holder.wake()
+        if self._holder.stream is not stream:
+            self._rested_to = None
+
+    def _silence_until(self, now: float) -> None:
+        """Tells the reference of what did not have to be played."""
+        if self._resting_to is not None and self._reference is not None and now > self._resting_to:
+            samples = int((now - self._resting_to) * RATE_HZ)
+            self._resting_to += samples / RATE_HZ
+            self._reference.played(bytes(samples * 2))
 
     async def _open(self) -> Stream:
-        self._taken.clear()  # of the stream before
+        self._taken, self._judged = (0, 0.0), 0  # of the stream before
         stream = await self._holder.open(self._opening)
         self._run_off()
         self._gone_since = None
+        self._resting_to = None
+        self._rest_at = self._clock.monotonic() + self._sound.rest_s
         self._tune(stream)
         return stream
 
@@ -137,7 +214,8 @@ class DeviceSpeaker:
     def _wanted(self, samples: int, rate_hz: int, in_s: float, ran_dry: bool) -> bytes:
         now = self._clock.monotonic()
         self._underruns += ran_dry
-        self._taken.append((samples, now))
+        self._taken = (self._taken[0] + samples, now)
+        self._sounds_to = now + in_s + samples / rate_hz
         true_hz = rate_hz * self._cure.true_rate
         if true_hz == LINE_HZ:
             return self._next(samples, now + in_s)
@@ -146,14 +224,19 @@ class DeviceSpeaker:
         return self._rated.take(samples, now + in_s)
 
     def _next(self, samples: int, at: float) -> bytes:
+        if self._rested_to is not None:
+            waited, self._rested_to = at - self._rested_to, None
+            self._played.append(silent(max(0, int(waited * RATE_HZ)) * DOWN))
         pcm = self._line.fill(samples, at)
         self._played.append(pcm)
         return pcm
 
     async def _examine(self, stream: Stream) -> None:
-        while self._taken:
-            self._watch.got(*self._taken.popleft())
         now = self._clock.monotonic()
+        taken, at = self._taken
+        if taken > self._judged:
+            self._watch.got(taken - self._judged, at)
+            self._judged = taken
         verdict: Verdict = self._watch.verdict(now) if stream.running else "dead"
         rate = self._watch.rate(now)
         action = self._cure.after(verdict, rate, now)
@@ -177,6 +260,23 @@ class DeviceSpeaker:
             samples = int((self._clock.monotonic() - self._gone_since) * LINE_HZ)
             self._gone_since += samples / LINE_HZ
             self._line.skip(samples)
+
+
+class _Down:
+    """From the line's rate to that of what is heard, without work for what is silence."""
+
+    def __init__(self) -> None:
+        self._resampler = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
+        self._silent = 0  # samples of silence that went in last
+
+    def take(self, pcm: bytes) -> bytes:
+        samples = len(pcm) // 2
+        nothing = pcm is silent(samples)
+        if nothing and self._silent >= SETTLED_SAMPLES and samples % DOWN == 0:
+            return silent(samples // DOWN)
+        self._silent = self._silent + samples if nothing else 0
+        sound: Samples = self._resampler.resample_chunk(np.frombuffer(pcm, "<i2"))
+        return sound.tobytes()
 
 
 class _Rated:

@@ -69,6 +69,18 @@ class SoundSystem:
             if stream := self._streams.pop(user, None):
                 await _to_its_end(stream.close)
 
+    async def rest(self, user: User) -> None:
+        """Its stream, if it has one, does nothing until `wake`."""
+        async with self._lock:
+            if stream := self._streams.get(user):
+                await _to_its_end(stream.rest)
+
+    async def wake(self, user: User) -> None:
+        """It goes on. Raises MissingPart where it does not."""
+        async with self._lock:
+            if stream := self._streams.get(user):
+                await _to_its_end(stream.wake)
+
     async def renew(self, user: User) -> None:
         """Makes sure that a device which has come meanwhile is found. Raises MissingPart where the sound system does not answer."""
         if self._others(user):

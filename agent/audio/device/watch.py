@@ -10,6 +10,9 @@ are counted against samples due over a sliding window. A stall and the burst tha
 WINDOW_S; a rate that stays above FAST for longer than that is the clock itself. Zeros are what a muted or unplugged microphone sends:
 a live one has noise.
 
+Sound servers may give or take seconds at once, and then nothing for as long: it is dead only when nothing came for longer than what
+came last lasts. And what comes at once counts as one, so that the beginning of the window never lies within it.
+
 What is done: dead, slow and zeros are reopened, for as long as it takes. Fast is reopened once; if it stays, the device is taken at
 its word no more: the rate it really has is its rate, and is resampled. Zeros that stay after a reopening are most likely a switch, so
 each further reopening waits twice as long.
@@ -31,6 +34,13 @@ START_S = 5.0
 """A stream that has given nothing by then gives nothing: sound servers take up to 2 s."""
 
 DEAD_S = 1.0
+"""Beyond the length of what came last."""
+
+BURST_S = 0.1
+"""What comes within so long comes at once."""
+
+BURST_S_MOST = 3.0
+"""A burst that is longer makes good for a stall, and says nothing of the next; servers have blocks of 2 s."""
 
 ZEROS_S = 30.0
 """No microphone is silent to the last bit for so long, but for those with a gate; they lose half a second of silence by it."""
@@ -66,6 +76,7 @@ class Watch:
         self._zeros_s = zeros_s
         self._window: deque[tuple[float, int]] = deque()
         self._samples = 0
+        self._burst_at = 0.0  # the newest in the window began
         self._fast_since: float | None = None
         self._zero_seconds = 0.0
         self.alive = False
@@ -73,7 +84,11 @@ class Watch:
 
     def got(self, samples: int, at: float) -> None:
         """So many samples came, or were taken, at that time; times never fall."""
-        self._window.append((at, samples))
+        if self._window and at - self._burst_at < BURST_S:
+            self._window[-1] = (at, self._window[-1][1] + samples)
+        else:
+            self._window.append((at, samples))
+            self._burst_at = at
         self._samples += samples
         while self._window[0][0] < at - WINDOW_S:
             self._samples -= self._window.popleft()[1]
@@ -96,8 +111,8 @@ class Watch:
     def verdict(self, now: float) -> Verdict:
         if not self._window:
             return "starting" if now - self._opened_at <= START_S else "dead"
-        last = self._window[-1][0]
-        if now - last > DEAD_S:
+        last, samples = self._window[-1]
+        if now - last > DEAD_S + min(samples / self._rate_hz, BURST_S_MOST):
             return "dead"
         if (rate := self._counted()) is not None and rate < SLOW:
             return "slow"

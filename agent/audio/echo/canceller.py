@@ -97,6 +97,31 @@ class Echo:
         self._judge(level_db(pcm10ms), level_db(cleaned))
         return cleaned if self._gain is None else self._processed(self._gain, cleaned)
 
+    def clean_all(self, pcm: bytes) -> tuple[bytes, list[bool]]:
+        """Any number of pieces, and `guest` of each. While the robot is silent they are processed at once, which gives the same."""
+        pieces = [pcm[at : at + PIECE_BYTES] for at in range(0, len(pcm), PIECE_BYTES)]
+        if len(pieces) > 1 and self._silent_for(len(pcm)):
+            return self._cleaned_in_silence(pcm)
+        cleaned, guests = bytearray(), []
+        for piece in pieces:
+            cleaned += self.clean(piece)
+            guests.append(self.guest)
+        return bytes(cleaned), guests
+
+    def _silent_for(self, size: int) -> bool:
+        """What was played has come, and is silence."""
+        return len(self._played) >= size and self._played.count(0, 0, size) == size
+
+    def _cleaned_in_silence(self, pcm: bytes) -> tuple[bytes, list[bool]]:
+        self._module.process_reverse_stream(self._framed(bytearray(len(pcm))))
+        cleaned = self._processed(self._module, pcm)
+        guests = []
+        for heard_db, left_db in zip(levels_db(pcm), levels_db(cleaned), strict=True):
+            self._take()
+            self._judge(heard_db, left_db)
+            guests.append(self.guest)
+        return cleaned if self._gain is None else self._processed(self._gain, cleaned), guests
+
     def _judge(self, heard_db: float, left_db: float) -> None:
         left_db = left_db if self._late_ms == 0 else SILENT_DB  # nothing was taken out: it proves no guest
         self.guest = self._gate.step(self._played_db, heard_db, left_db)
@@ -159,3 +184,10 @@ def level_db(pcm: bytes) -> float:
     """Root mean square in dB of full scale; SILENT_DB for silence."""
     sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32_768
     return max(SILENT_DB, 10 * math.log10(float(np.dot(sound, sound)) / len(sound) + 1e-20)) if len(sound) else SILENT_DB
+
+
+def levels_db(pcm: bytes) -> list[float]:
+    """The same of each whole piece."""
+    sound = np.frombuffer(pcm, "<i2").astype(np.float32).reshape(-1, PIECE_SAMPLES) / 32_768
+    powers = np.einsum("ij,ij->i", sound, sound).tolist()
+    return [max(SILENT_DB, 10 * math.log10(power / PIECE_SAMPLES + 1e-20)) for power in powers]

@@ -46,12 +46,22 @@ class ScriptedStream:
         self.device = device
         self.running = True
         self.closed = False
+        self.rests = 0
         self._block_ms, self._clock, self._step = block_ms, clock, step
         self._stepping = asyncio.get_running_loop().create_task(self._steps())
 
     def end(self) -> None:
         """The device has gone from under it."""
         self.running = False
+
+    def rest(self) -> None:
+        self._stepping.cancel()
+        self.rests += 1
+
+    def wake(self) -> None:
+        if not self.running:
+            raise MissingPart("it does not go on: no such device", "plug it in")
+        self._stepping = asyncio.get_running_loop().create_task(self._steps())
 
     def close(self) -> None:
         self.running, self.closed = False, True

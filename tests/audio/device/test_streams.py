@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.audio.device.capture import DeviceMicrophone
-from agent.audio.device.playback import DeviceSpeaker
+from agent.audio.device.capture import BLOCK_MS_MIN, DeviceMicrophone
+from agent.audio.device.playback import PROBE_SECONDS, DeviceSpeaker
 from agent.audio.device.system import SoundSystem
 from agent.audio.device.watch import RETRY_S_MOST
 from agent.ports import HeardFrame
@@ -296,7 +296,7 @@ def test_clipping_is_counted_and_told_once() -> None:
 
         async def then() -> None:
             await room.passes(5)
-            assert room.microphone.health()["clipped"] == pytest.approx(500, abs=3)
+            assert room.microphone.health()["clipped"] == pytest.approx(5000 / BLOCK_MS_MIN, abs=8)
             assert room.microphone.health()["hearing"] is True
             assert sum("it clips" in line for line in room.said) == 1
 
@@ -329,7 +329,7 @@ def test_sound_nobody_takes_is_counted_and_the_newest_stays() -> None:
         frames = room.microphone.frames()
         await anext(frames)
         await room.clock.sleep(5)
-        assert room.microphone.health()["overruns"] == pytest.approx(300, abs=5)
+        assert room.microphone.health()["overruns"] == pytest.approx(3000 / BLOCK_MS_MIN, abs=5)
         for _ in range(100):
             await anext(frames)
         assert room.microphone.health()["reopened"] == 0  # the device did what it should
@@ -342,8 +342,7 @@ def test_the_cleaner_gets_10_ms_and_knows_what_was_played() -> None:
     class Echo:
         def __init__(self) -> None:
             self.far = bytearray()
-            self.sizes: set[int] = set()
-            self.guest = True
+            self.pieces = 0
 
         def disturbed(self) -> None:
             pass
@@ -351,9 +350,11 @@ def test_the_cleaner_gets_10_ms_and_knows_what_was_played() -> None:
         def played(self, pcm: bytes) -> None:
             self.far += pcm
 
-        def clean(self, pcm: bytes) -> bytes:
-            self.sizes.add(len(pcm))
-            return bytes(len(pcm))
+        def clean_all(self, pcm: bytes) -> tuple[bytes, list[bool]]:
+            pieces, rest = divmod(len(pcm), 320)
+            assert (pieces > 0, rest) == (True, 0)
+            self.pieces += pieces
+            return bytes(len(pcm)), [True] * pieces
 
     async def scene() -> None:
         echo = Echo()
@@ -365,7 +366,7 @@ def test_the_cleaner_gets_10_ms_and_knows_what_was_played() -> None:
             room.speaker.play(speech(1, "x"))
             frames = await room.passes(2)
             assert not any(any(frame.pcm) for frame in frames)
-            assert echo.sizes == {320}
+            assert echo.pieces == pytest.approx(300, abs=10)
             assert len(echo.far) // 2 == pytest.approx(3 * RATE_HZ, rel=0.02)
             assert np.abs(np.frombuffer(bytes(echo.far), "<i2")).max() == pytest.approx(0.3 * 32_767, rel=0.02)
 
@@ -411,6 +412,115 @@ def test_a_stop_is_silence_at_the_device_within_two_blocks() -> None:
         assert after[:100].any()
         assert not after[480 * 2 :].any()
         assert 1 <= sounding.heard <= 3
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+@pytest.mark.parametrize(("patience_ms", "together"), [(0, {1}), (32, {1}), (128, {4})])
+def test_sound_is_heard_when_so_much_of_it_lies_there(patience_ms: int, together: set[int]) -> None:
+    async def scene() -> None:
+        room = Room(hall(), voice())
+        room.microphone.patience_ms = lambda: patience_ms
+        came: list[float] = []
+
+        async def then() -> None:
+            await room.passes(3)
+            for _ in range(2000):
+                before = len(room.frames)
+                await room.clock.sleep(0.001)
+                came.extend([room.clock.monotonic()] * (len(room.frames) - before))
+
+        await heard_in(room, then)
+        assert len(came) == pytest.approx(2 / 0.032, abs=4)
+        assert {came.count(moment) for moment in came[4:-4]} == together
+
+    played(scene)
+
+
+class Told:
+    """A reference that counts."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def played(self, pcm: bytes) -> None:
+        self.samples += len(pcm) // 2
+
+    def disturbed(self) -> None:
+        pass
+
+
+def test_a_silent_speaker_rests_and_the_reference_knows_of_silence_all_the_time() -> None:
+    async def scene() -> None:
+        told, speaker = Told(), voice()
+        room = Room(hall(), speaker, reference=told)
+
+        async def then() -> None:
+            room.speaker.start()
+            await room.passes(14)
+            taken = len(speaker.played)
+            await room.passes(PROBE_SECONDS - 5)
+            assert len(speaker.played) == taken
+            for _ in range(6):
+                await room.passes(PROBE_SECONDS)
+            assert len(speaker.played) - taken < 6 * 0.5 * 48_000 * 2  # it is only tried
+            assert told.samples == pytest.approx((14 + 5 + 6 * PROBE_SECONDS) * RATE_HZ, abs=0.1 * RATE_HZ)
+            assert (len(speaker.opened_at), room.speaker.health()["speaking"]) == (1, True)
+
+            del speaker.played[:]
+            sounding = room.speaker.play(speech(1, "at once", 48_000))
+            await room.clock.sleep(0.021)
+            assert any(speaker.played)
+            await room.speaker.quiet()
+            assert sounding.heard == len("at once")
+
+        await heard_in(room, then)
+
+    played(scene)
+
+
+def test_who_stirs_wakes_the_speaker_before_there_is_anything_to_say() -> None:
+    async def scene() -> None:
+        speaker = voice()
+        room = Room(hall(), speaker)
+        room.speaker.start()
+        await room.clock.sleep(12)
+        taken = len(speaker.played)
+        room.speaker.stir()
+        await room.clock.sleep(5)
+        assert len(speaker.played) - taken == pytest.approx(5 * 48_000 * 2, rel=0.01)
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+def test_a_speaker_that_goes_while_it_rests_is_missed_at_the_next_try_and_found_again() -> None:
+    async def scene() -> None:
+        speaker = voice()
+        room = Room(hall(), speaker)
+        room.speaker.start()
+        await room.clock.sleep(14)
+        room.library.unplug(speaker)
+        await room.clock.sleep(PROBE_SECONDS + 1)
+        assert room.speaker.health()["speaking"] is False
+        again = voice()
+        room.library.plug(again)
+        await room.clock.sleep(RETRY_S_MOST + 1)
+        assert room.speaker.health()["speaking"] is True
+        assert any("it does not go on" in line for line in room.said)
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+def test_a_speaker_that_is_not_to_rest_does_not() -> None:
+    async def scene() -> None:
+        speaker = voice()
+        room = Room(hall(), speaker, sound=Sound(input="hall", output="voice", rest_s=0))
+        room.speaker.start()
+        await room.clock.sleep(60)
+        assert len(speaker.played) == pytest.approx(60 * 48_000 * 2, rel=0.01)
         await room.speaker.aclose()
 
     played(scene)

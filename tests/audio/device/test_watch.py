@@ -36,6 +36,21 @@ def test_a_stream_that_stops_is_dead_and_one_that_never_began_too() -> None:
     assert watch.rate(5 + DEAD_S + 0.1) == 0
 
 
+@pytest.mark.parametrize("block_s", [1.2, 2.0])
+def test_a_server_that_gives_seconds_at_once_lives_until_it_owes_more_than_one(block_s: float) -> None:
+    watch, last = Watch(RATE, 0.0), 0.0
+    for number in range(1, 20):
+        for part in range(100):  # it takes a moment to give it all
+            last = number * block_s + part * 0.0005
+            watch.got(int(RATE * block_s / 100), last)
+        at = last
+        while at < last + block_s:
+            assert watch.verdict(at) == "fine"
+            at += 0.1
+    assert watch.verdict(last + block_s + DEAD_S - 0.1) == "fine"
+    assert watch.verdict(last + block_s + DEAD_S + 0.1) == "dead"
+
+
 def test_half_the_samples_while_it_runs_is_seen_within_the_window() -> None:
     watch = Watch(RATE, 0.0)
     assert "slow" in run(watch, WINDOW_S, 0.47)

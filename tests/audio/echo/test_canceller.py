@@ -165,3 +165,21 @@ def test_levels() -> None:
     assert level_db(b"") == level_db(SILENCE) == SILENT_DB
     assert level_db(np.full(160, -32768, "<i2").tobytes()) == pytest.approx(0)
     assert level_db(np.full(160, 3277, "<i2").tobytes()) == pytest.approx(-20, abs=0.01)
+
+
+@pytest.mark.parametrize("together", [2, 6, 12])
+def test_while_the_robot_is_silent_many_pieces_at_once_are_the_same(together: int) -> None:
+    robot = np.concatenate([rooms.voice(2, seed=1), np.zeros(3 * RATE_HZ), rooms.voice(1, seed=3)])
+    guest = np.concatenate([np.zeros(RATE_HZ), rooms.voice(4, seed=2) * 0.3, np.zeros(RATE_HZ)])
+    played, heard = rooms.pieces(robot), rooms.pieces(rooms.echo(robot, 80) + guest)
+    one, many = Echo(Sound()), Echo(Sound())
+    startled: list[str] = []
+    one.startled, many.startled = lambda: startled.append("one"), lambda: startled.append("many")
+    for at in range(0, len(heard), together):
+        for piece in played[at : at + together]:
+            one.played(piece)
+            many.played(piece)
+        apart = [(one.clean(piece), one.guest) for piece in heard[at : at + together]]
+        assert many.clean_all(b"".join(heard[at : at + together])) == (b"".join(piece for piece, _ in apart), [guest for _, guest in apart])
+    assert startled.count("one") == startled.count("many")
+    assert (one.missing_ms, one.dropped_ms) == (many.missing_ms, many.dropped_ms) == (0, 0)
