@@ -185,16 +185,21 @@ async def conversing(
     listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say, stirred=stirred)
     silence_s = app.profile.dialog.session_silence_s
     conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, floor, say), silence_s=silence_s)
-    if hall.echo is not None:
-        hall.echo.startled = conversation.startled
-    if isinstance(hall.microphone, DeviceMicrophone):
-        hall.microphone.patience_ms = lambda: _patience_ms(conversation.floor, stirring=listening.stirring)
+    _tell_hall(hall, conversation, listening)
     starting = asyncio.create_task(_say_what_fails(app, say))
     try:
         yield Live(conversation, listening, hall, turns)
     finally:
         starting.cancel()
         await keeping.aclose()
+
+
+def _tell_hall(hall: Hall, conversation: Conversation, listening: Listening) -> None:
+    """What stands in it must know how the conversation stands."""
+    if hall.echo is not None:
+        hall.echo.startled = conversation.startled
+    if isinstance(hall.microphone, DeviceMicrophone):
+        hall.microphone.patience_ms = lambda: _patience_ms(conversation.floor, stirring=listening.stirring)
 
 
 def _patience_ms(floor: Floor, *, stirring: bool) -> int:

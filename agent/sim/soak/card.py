@@ -42,6 +42,20 @@ class CardStream:
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self.running = True
+        self._rests = False
+
+    @property
+    def asks(self) -> bool:
+        """It takes or gives sound now."""
+        return self.running and not self._rests
+
+    def rest(self) -> None:
+        with self._lock:
+            self._rests = True
+
+    def wake(self) -> None:
+        with self._lock:
+            self._rests = False
 
     def close(self) -> None:
         with self._lock:
@@ -110,9 +124,9 @@ class Card:
             piece = voice[:BLOCK_SAMPLES]
             heard[: len(piece)] += piece
         self._voices = [voice[BLOCK_SAMPLES:] for voice in self._voices if len(voice) > BLOCK_SAMPLES]
-        if self._input is not None and self._input[0].running:
+        if self._input is not None and self._input[0].asks:
             self._input[1](heard.tobytes(), 0.0, False)
         played = QUIET
-        if self._output is not None and self._output[0].running:
+        if self._output is not None and self._output[0].asks:
             played = np.frombuffer(self._output[1](BLOCK_SAMPLES, RATE_HZ, LATENCY_S, False), "<i2")
         self._played.append(played)
