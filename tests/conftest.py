@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, settings
 
 from agent.sim.clock import SimulatedClock
 from agent.sim.guests import QUESTIONS, hotel_guests
 from agent.weights import catalog, verify
+
+settings.register_profile("voxmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("voxmeter")
+"""How long an example takes says more of the machine than of us."""
 
 GOLDEN = Path(__file__).parent / "golden"
 

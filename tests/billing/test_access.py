@@ -315,7 +315,7 @@ def test_a_flood_of_refusals_fills_no_disk(tmp_path: Path) -> None:
     with_access(tmp_path, work)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(strategies.integers(1, 6), strategies.sampled_from(["change", "remove", "swap"]))
 def test_an_altered_log_shows_where(tmp_path_factory: pytest.TempPathFactory, place: int, how: str) -> None:
     async def work(access: Access, store: Store, clock: SimulatedClock) -> None:

@@ -81,7 +81,7 @@ def lives(draw: st.DrawFn) -> tuple[list[tuple[int, int, str]], list[object]]:
     return parts, draw(st.permutations([*events, *again]))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(lives())
 def test_any_order_links_each_record_once_and_ends_at_the_last(life: tuple[list[tuple[int, int, str]], list[object]]) -> None:
     parts, events = life
@@ -99,7 +99,7 @@ def test_any_order_links_each_record_once_and_ends_at_the_last(life: tuple[list[
     assert (model.books.cum, model.books.ranges, model.forked) == (40, (), [])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12)), min_size=1, max_size=15))
 def test_batches_may_overlap_as_they_like(cuts: list[tuple[int, int]]) -> None:
     model = Model()
@@ -109,7 +109,7 @@ def test_batches_may_overlap_as_they_like(cuts: list[tuple[int, int]]) -> None:
     assert model.forked == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(1, 30), st.lists(st.tuples(st.booleans(), st.integers(0, 7)), min_size=1, max_size=16))
 def test_of_two_stories_one_place_holds_only_one_and_what_is_linked_is_one_story(common: int, order: list[tuple[bool, int]]) -> None:
     """A cloned card: both robots share what was before, and each goes on."""

@@ -110,7 +110,7 @@ def batches(draw: st.DrawFn) -> Robot:
     return robot
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(batches(), min_size=1, max_size=3))
 def test_nothing_in_a_record_makes_ingest_raise(robots: list[Robot]) -> None:
     async def run(folder: Path) -> None:

@@ -65,7 +65,7 @@ def _cut(draw: st.DrawFn, robot: Robot, gone: set[int]) -> list[Batch]:
     return batches
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lives())
 def test_what_is_billed_is_what_the_robot_had(life: Life) -> None:
     async def run(folder: Path) -> None:

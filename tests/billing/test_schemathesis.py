@@ -85,7 +85,6 @@ def _tried(operation: Any, mode: GenerationMode, loop: Loop, web: Web, callers: 
     @seed(SEED)
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -28,7 +28,7 @@ def named(line: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in (*totals.NAMES, "span"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(BODIES)
 def test_the_quick_way_to_lines_gives_what_folding_gives(bodies: list[dict[str, Any]]) -> None:
     dated = [one | {"time": one.get("time", "2026-11-30T")} for one in bodies]
@@ -40,7 +40,7 @@ def test_the_quick_way_to_lines_gives_what_folding_gives(bodies: list[dict[str, 
     assert sorted(quick, key=named) == sorted(folded, key=named)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(BODIES, max_size=4))
 def test_totals_of_the_books_are_those_of_the_records(batches: list[list[dict[str, Any]]]) -> None:
     billable = [one for batch in batches for one in batch if one["data"]["role"] == "billable"]

@@ -60,7 +60,7 @@ def test_the_vectors_are_what_the_code_makes() -> None:
     assert [(vector["why"], vector["says"], vector["content"]) for vector in VECTORS["invalid"]] == altered()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS, RAWS, st.integers(1, 10**15), NAMES, st.data())
 def test_what_is_built_is_what_is_read(
     odometer: dict[tuple[str, str, str, str], int], raw: dict[int, bytes], first: int, device: str, data: st.DataObject
@@ -78,7 +78,7 @@ def test_what_is_built_is_what_is_read(
     assert build(device=device, epoch=EPOCH, h_before=start, rows=rows, odometer=dict(reversed(odometer.items())), anchors=[]) == batch
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_any_flipped_byte_is_another_batch_that_nobody_signed(data: st.DataObject) -> None:
     _, batch = data.draw(st.sampled_from(batches()))
@@ -101,7 +101,7 @@ def test_nothing_that_comes_in_is_a_traceback(content: bytes) -> None:
 SIZES = st.lists(st.tuples(st.integers(1, 8192), st.just(0) | st.integers(1, 16384)), min_size=1, max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIZES, st.integers(0, 20))
 def test_what_fits_is_built_and_one_more_would_not_fit(sizes: list[tuple[int, int]], lines: int) -> None:
     odometer = {("llm", f"m{line}", "device", "output"): line for line in range(lines)}

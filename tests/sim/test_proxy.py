@@ -58,7 +58,7 @@ async def said(between: Proxy, content: bytes, seconds: float = 5) -> bytes:
         await asyncio.sleep(0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.binary(min_size=1, max_size=100_000), st.integers(0, 5), st.integers(0, 5))
 def test_everything_arrives_in_order_whatever_the_delay(content: bytes, delay_ms: int, jitter_ms: int) -> None:
     async def main() -> None:
@@ -180,7 +180,7 @@ def test_a_server_that_is_away_looks_like_a_reset() -> None:
     run(main())
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 2**32 - 1))
 def test_the_same_seed_refuses_the_same_connections(seed: int) -> None:
     async def fates() -> list[bool]:

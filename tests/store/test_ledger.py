@@ -72,7 +72,7 @@ def test_records_are_gapless_valid_and_chained_over_restarts(tmp_path: Path, clo
     assert verify_books(tmp_path).records == 4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 10**6), max_size=4), max_size=6))
 def test_the_odometer_is_the_sum_of_the_records(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
     state = tmp_path_factory.mktemp("ledger")

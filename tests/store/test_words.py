@@ -59,7 +59,7 @@ def test_words_are_read_back_in_order_also_by_the_next_process(tmp_path: Path) -
         assert kept.sessions() == [SESSION, "another"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=20), st.text(max_size=20)), max_size=8), st.sampled_from("abc"))
 def test_forgetting_one_session_leaves_the_others(
     tmp_path_factory: pytest.TempPathFactory, turns: list[tuple[str, str, str]], gone: str

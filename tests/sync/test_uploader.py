@@ -176,7 +176,7 @@ class World(RuleBasedStateMachine):
         assert words <= 400
 
 
-World.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestWorld = World.TestCase
 
 

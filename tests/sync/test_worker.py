@@ -272,7 +272,7 @@ FATES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     appended=st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0.0, 0.01, 1.0, 50.0])), min_size=1, max_size=8),
     fates=st.tuples(st.lists(FATES, max_size=25), st.lists(FATES, max_size=10)),

@@ -54,7 +54,7 @@ def test_a_guest_10_db_above_the_echo_passes_at_once(echo_db: float) -> None:
     assert gate.loud_ms >= 20
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(2, 20), st.floats(-12, -10), st.integers(0, 2**32), st.integers(5, 20))
 def test_an_echo_that_comes_where_none_was_stops_nothing(late: int, echo_db: float, seed: int, alone_s: int) -> None:
     """The canceller takes nothing out of it for a second."""
@@ -75,7 +75,7 @@ def test_such_an_echo_is_loud_all_the_same_and_lowers_the_voice() -> None:
     assert loud == [10, 20, 30]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(-60, 0), st.integers(0, 2**32), st.floats(0, 10))
 def test_a_guest_louder_than_any_echo_that_may_come_passes_in_every_hall(echo_db: float, seed: int, louder_db: float) -> None:
     gate = OwnVoiceGate()

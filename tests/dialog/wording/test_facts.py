@@ -1,7 +1,7 @@
 """Small talk passes; whatever states something about a site does not."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.dialog.wording.facts import FactGuard, invented
@@ -92,7 +92,6 @@ def test_the_examples_shown_to_the_model_pass(language: Language) -> None:
     assert [text for text in (one.text for one in opening(language) if one.role == "assistant") if not guard.clause(text)] == []
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(LANGUAGES))
 def test_no_text_breaks_it_and_no_number_passes(text: str, language: Language) -> None:
     guard = FactGuard(language)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.dialog.wording.intents import consent, intent, polite_noise
@@ -40,7 +40,6 @@ def test_a_stop_inside_a_question_stops_nothing(text: str) -> None:
     assert intent(text, "en") == "question"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([text for _, _, text in table("en") if _ == "small_talk"]),
     st.sampled_from(["sauna", "floor", "7", "breakfast", "price", "open"]),
@@ -90,7 +89,6 @@ def test_an_offer_is_taken_or_refused(language: Language, text: str, answer: str
     assert consent(text, language) == answer
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(LANGUAGES))
 def test_no_text_breaks_it(text: str, language: Language) -> None:
     intent(text, language)

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.dialog.wording.lists import LANGUAGES, Language
@@ -76,7 +76,6 @@ def test_numbers_are_read_rightly(case: dict[str, str]) -> None:
     assert aloud(told.text, language).text == told.text
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=10).map("".join), st.sampled_from(LANGUAGES))
 def test_reading_again_changes_nothing_and_spans_lead_back(text: str, language: Language) -> None:
     told = aloud(text, language)
@@ -88,7 +87,6 @@ def test_reading_again_changes_nothing_and_spans_lead_back(text: str, language: 
     assert all(0 <= characters <= len(text) for characters in heard)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["Breakfast", "starts", "7", "6:30", "$5", "pool", "kolam", "Rp 5.000", "早餐"]), max_size=8),
     st.sampled_from(LANGUAGES),
@@ -111,7 +109,6 @@ def test_what_was_heard_is_told_in_the_original() -> None:
     assert aloud("", "en").heard(0) == 0
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60), st.sampled_from(LANGUAGES))
 def test_no_text_breaks_it(text: str, language: Language) -> None:
     told = aloud(text, language)

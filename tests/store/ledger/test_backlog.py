@@ -61,7 +61,7 @@ def test_records_alone_are_never_too_many(tmp_path: Path, clock: SimulatedClock,
 STEPS = st.lists(st.one_of(st.integers(1, 40), st.sampled_from(["batch", "fold", "intent", "again"])), max_size=14)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_batches_cross_what_was_folded_before_inside_and_after_them(
     tmp_path_factory: pytest.TempPathFactory, steps: Sequence[int | str]

@@ -1,7 +1,7 @@
 """What must not be said does not get out, whole or in pieces, plain or disguised; what may be said does."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.dialog.wording.guard import Guard
@@ -129,7 +129,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=12).map("".join), st.integers(1, 9), st.sampled_from(["en", "zh", "id"]))
 def test_however_it_is_cut_the_same_comes_out(text: str, size: int, language: Language) -> None:
     stream = GUARDS[language].stream("kept")
@@ -145,7 +144,6 @@ def disguised(secret: str, way: int) -> str:
     return secret.upper() if way == 3 else secret
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(SECRETS), st.integers(0, 3), st.sampled_from([" and ", ", well ", "。", "\n"])), min_size=1, max_size=4
