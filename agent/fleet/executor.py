@@ -4,9 +4,11 @@
                               dropped when it is nothing to this robot, and confirmed; refused, durable, confirmed
 
 A command that only answers is run where it was judged, so it waits for none; what goes beyond AHEAD_MAX that wait to be run is
-refused as busy. What comes too fast of one key waits; the broker keeps back what goes beyond sixteen that are not confirmed. What
-nobody signed is counted and never written down. A ledger that refuses makes all wait: nothing is run or confirmed that is not
-durable.
+refused as busy. While the books have no room only what `helps` is taken, and of what is refused then nothing is written but its seq:
+it is told once, at best effort, for the room that is left is there for records of usage.
+
+What comes too fast of one key waits; the broker keeps back what goes beyond sixteen that are not confirmed. What nobody signed is
+counted and never written down. A ledger that refuses makes all wait: nothing is run or confirmed that is not durable.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from agent.errors import BadInput
 from agent.fleet.commands import COMMANDS, Spec, spec
 from agent.fleet.order import Addressee, Asked, Cached, Drop, Expire, Reject, Run, Standing, decide
 from agent.fleet.running import Outcome, Post, Runner, Say, topic_of
+from agent.fleet.running.left import left
 from agent.fleet.running.refusals import LOOK_S, Refusal, Refusals
 from agent.fleet.running.repeats import Repeats
 from agent.link.bucket import Bucket
@@ -40,9 +43,6 @@ AHEAD_MAX = 16
 
 ENDING_S = 60.0
 """So long nothing more is taken after a command that ends the agent; if it is still here then, it goes on."""
-
-STARTS_MAX = 3
-"""A command that was begun so often and never ended takes the robot down with it: it is not begun again."""
 
 KEPT_DAYS = 30
 """Results."""
@@ -130,7 +130,7 @@ class Executor:
         """What a power cut left: idempotent commands are run again, others end `unknown`. `run` calls it."""
         self._again = []
         for known in await self._runner.patiently(self._book.open):
-            outcome, command = _left(known)
+            outcome, command = left(known)
             if outcome is None and command is not None:
                 self._again.append((known, command))
             elif outcome is not None:
@@ -199,14 +199,16 @@ class Executor:
                 arrived.message.confirm()
             case Reject(code, message) | Expire(code, message) as refusal if known is None:
                 state: State = "expired" if isinstance(refusal, Expire) else "rejected"
-                await self._runner.settle(_known(asked), Outcome(state, code, message))
-                self._drop(arrived.message, code, message)
+                await self._refuse(_known(asked), arrived.message, Outcome(state, code, message))
             case Reject(code, message) | Expire(code, message) | Drop(code, message):  # what stands in the book stays
                 self._drop(arrived.message, code, message)
 
     async def _answer_again(self, known: Known) -> None:
         if self._repeats.answers(known.cmd_id):
-            await self._book.settle(known, topic_of(known.cmd_id))
+            if self._book.room():
+                await self._book.settle(known, topic_of(known.cmd_id))
+            else:
+                self._runner.tell_as_is(known, known.result)
         if self._repeats.too_many():
             self._note("repeated", f"command {known.cmd_id} was done, and is sent again and again")
 
@@ -225,9 +227,8 @@ class Executor:
 
     async def _accept(self, asked: Asked, command: Command, message: Delivered) -> None:
         one, known = spec(command.op), _known(asked)
-        if why := self._unfit(one, command):
-            await self._runner.settle(known, Outcome("rejected", *why))
-            self._drop(message, *why)
+        if why := self._unfit(one, command) or await self._no_room(one):
+            await self._refuse(known, message, Outcome("rejected", *why))
             return
         await self._book.accept(known)
         message.confirm()
@@ -248,6 +249,22 @@ class Executor:
         if not one.quick and self._ahead.full():
             return "busy", f"{AHEAD_MAX} commands are accepted and wait to be run; send it anew when they are done"
         return None
+
+    async def _no_room(self, one: Spec[Any]) -> tuple[str, str] | None:
+        """Likewise, where the books have no room."""
+        if self._book.room() or (one.helps and await self._book.spare()):
+            return None
+        helping = ", ".join(op for op in COMMANDS if spec(op).helps)
+        return "no-room", f"the books have no room; taken are, one after the other: {helping}. Send it anew when there is room"
+
+    async def _refuse(self, known: Known, message: Delivered, outcome: Outcome) -> None:
+        """Durably; without room nothing but its seq is, and that it came is told at best effort."""
+        if self._book.room():
+            await self._runner.settle(known, outcome)
+        else:
+            await self._book.count(known)
+            self._runner.tell(known, outcome.state, outcome.code, outcome.message)
+        self._drop(message, outcome.code, outcome.message)
 
     async def _ending(self) -> None:
         """What comes now is for the next start: accepted here, it would be cut off."""
@@ -281,18 +298,3 @@ async def _paced(bucket: Bucket, clock: Clock) -> None:
 def _known(asked: Asked) -> Known:
     command = asked.command
     return Known(command.cmd_id, asked.key_id, command.seq, command.op, "accepted", asked.request, b"")
-
-
-def _left(known: Known) -> tuple[Outcome | None, Command | None]:
-    """What becomes of a command that was not ended: its end, or what is to be run again."""
-    try:
-        command = parsed(known.request, Command, "the command")
-        again = spec(known.op).idempotent
-    except (BadInput, KeyError):
-        return Outcome("unknown", "cut-off", "the robot was cut off, and does not know this command any more"), None
-    if not again:
-        done = "before it began" if known.state == "accepted" else "while it ran: it may have been done"
-        return Outcome("unknown", "cut-off", f"the robot was cut off {done}"), None
-    if known.starts >= STARTS_MAX:
-        return Outcome("unknown", "gave-up", f"the robot went down {known.starts} times while it ran"), None
-    return None, command

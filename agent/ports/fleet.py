@@ -42,6 +42,21 @@ class CommandBook(Protocol):
         """
         ...
 
+    def room(self) -> bool:
+        """Whether there is room for more than what is owed; see the port Ledger. Without it nothing is written of what is not run."""
+        ...
+
+    async def spare(self) -> bool:
+        """Where there is no room: whether one more command may be written down all the same, for few results wait for the broker.
+
+        What it takes of the file, older results give back.
+        """
+        ...
+
+    async def count(self, known: Known) -> None:
+        """Counts its seq and writes down nothing else of it: it is not run, now or ever. Takes no room."""
+        ...
+
     async def accept(self, known: Known) -> None:
         """Writes a command down, before anything of it is done. In state `accepted`."""
         ...

@@ -12,7 +12,7 @@ import pytest
 
 from agent.contract.fleet.command import FINAL, Command
 from agent.fleet.commands import COMMANDS, spec
-from agent.fleet.executor import STARTS_MAX
+from agent.fleet.running.left import STARTS_MAX
 from agent.fleet.scripted import ScriptedSteerable
 from agent.sim.world.loop import run
 from agent.store.ledger import SqliteLedger

@@ -56,6 +56,11 @@ class Spec(Generic[Given]):
     """It only answers, and waits for none that is under way."""
     ends: bool = False
     """It ends the agent: its success is written down before it is run."""
+    helps: bool = False
+    """It is taken also while the books have no room: it makes some, tells why there is none, or is owed whatever the disk (an erasure).
+
+    The rest can wait: what speaks makes records itself, and what only sets something sets it as well when there is room.
+    """
 
     def given(self, args: Mapping[str, Any]) -> Given:
         """Raises BadInput in one line."""

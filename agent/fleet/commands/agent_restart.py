@@ -12,4 +12,4 @@ async def run(robot: Steerable, _given: Nothing) -> Mapping[str, Any]:
     return {}
 
 
-AGENT_RESTART = Spec(Nothing, run, limit_s=10, idempotent=False, ends=True)
+AGENT_RESTART = Spec(Nothing, run, limit_s=10, idempotent=False, ends=True, helps=True)

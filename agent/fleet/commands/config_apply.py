@@ -17,5 +17,5 @@ async def run(robot: Steerable, given: ConfigArguments) -> Mapping[str, Any]:
     return await robot.apply(given.settings)
 
 
-CONFIG_APPLY = Spec(ConfigArguments, run, limit_s=300, idempotent=True)
+CONFIG_APPLY = Spec(ConfigArguments, run, limit_s=300, idempotent=True, helps=True)
 """Five minutes: engines may be loaded anew, and a trial that fails is taken back."""

@@ -11,5 +11,5 @@ async def run(robot: Steerable, _given: Nothing) -> Mapping[str, Any]:
     return await robot.diagnostics()
 
 
-DIAGNOSTICS_COLLECT = Spec(Nothing, run, limit_s=60, idempotent=True)
+DIAGNOSTICS_COLLECT = Spec(Nothing, run, limit_s=60, idempotent=True, helps=True)
 """A minute: a card that is dying still tells its log."""

@@ -15,4 +15,4 @@ async def run(robot: Steerable, given: LevelArguments) -> Mapping[str, Any]:
     return await robot.set_log_level(given.level)
 
 
-LOG_LEVEL = Spec(LevelArguments, run, limit_s=10, idempotent=True)
+LOG_LEVEL = Spec(LevelArguments, run, limit_s=10, idempotent=True, helps=True)

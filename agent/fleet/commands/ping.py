@@ -18,4 +18,4 @@ async def run(_robot: Steerable, given: PingArguments) -> Mapping[str, Any]:
     return {"echo": given.echo}
 
 
-PING = Spec(PingArguments, run, limit_s=5, idempotent=True, quick=True)
+PING = Spec(PingArguments, run, limit_s=5, idempotent=True, quick=True, helps=True)

@@ -16,4 +16,4 @@ async def run(robot: Steerable, given: ForgetArguments) -> Mapping[str, Any]:
     return {"forgotten": await robot.forget(given.session_id)}
 
 
-PRIVACY_FORGET = Spec(ForgetArguments, run, limit_s=60, idempotent=True)
+PRIVACY_FORGET = Spec(ForgetArguments, run, limit_s=60, idempotent=True, helps=True)

@@ -11,5 +11,5 @@ async def run(robot: Steerable, _given: Nothing) -> Mapping[str, Any]:
     return await robot.audit()
 
 
-USAGE_AUDIT = Spec(Nothing, run, limit_s=600, idempotent=True)
+USAGE_AUDIT = Spec(Nothing, run, limit_s=600, idempotent=True, helps=True)
 """Ten minutes: half a gigabyte of records read from a slow card."""

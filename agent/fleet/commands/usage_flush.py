@@ -11,5 +11,5 @@ async def run(robot: Steerable, _given: Nothing) -> Mapping[str, Any]:
     return await robot.flush()
 
 
-USAGE_FLUSH = Spec(Nothing, run, limit_s=600, idempotent=True)
+USAGE_FLUSH = Spec(Nothing, run, limit_s=600, idempotent=True, helps=True)
 """Ten minutes: the backlog of weeks over a thin link."""

@@ -96,14 +96,18 @@ class Runner:
         final = replace(known, state=outcome.state, result=result)
         await self.patiently(lambda: self._book.settle(final, topic_of(known.cmd_id)))
 
-    def tell(self, known: Known, state: State) -> None:
+    def tell(self, known: Known, state: State, code: str = "", message: str = "") -> None:
         """News, at best effort: it may be lost, or come after the result."""
-        if len(self._posting) < POSTING_MAX:
-            self._keep(self._posting, self._news(known, state))
+        self.tell_as_is(known, told(known, self._device(), state, code=code, message=message))
 
-    async def _news(self, known: Known, state: State) -> None:
+    def tell_as_is(self, known: Known, result: bytes) -> None:
+        """Likewise, a result as it is published."""
+        if len(self._posting) < POSTING_MAX:
+            self._keep(self._posting, self._news(known, result))
+
+    async def _news(self, known: Known, result: bytes) -> None:
         with suppress(VoxmeterError, OSError):
-            await self._post(topic_of(known.cmd_id), told(known, self._device(), state))
+            await self._post(topic_of(known.cmd_id), result)
 
     async def patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Until the ledger takes it. That it does not is said once."""

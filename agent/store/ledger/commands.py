@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from agent.clock import Clock
 from agent.contract.fleet.command import FINAL, State
+from agent.contract.wire import RESULT as RESULT_TOPIC
 from agent.ports import Known, Posted
 from agent.store.db import DAMAGE, meta, put_meta
 from agent.store.ledger import floor, outbox
@@ -29,6 +30,10 @@ RESULTS_MAX = 5_000
 
 RESULT_BYTES_SUM_MAX = 16 * 1024 * 1024
 """Of all results and what asked for them: what of a small card they may take. Beyond either the oldest are forgotten."""
+
+SPARE_RESULTS = 16
+"""Where the books have no room: results that may wait for the broker, and those kept whatever comes. With what asked for them at most
+2.5 MiB, a sixth of the reserve, which is there for records of usage."""
 
 RAN: Final = "commands_ran_s"
 """In `meta`: seconds this robot has run, as last noted."""
@@ -121,6 +126,10 @@ class Commanded(ABC):
         """The same; on a full disk into its reserve."""
 
     @abstractmethod
+    def room(self) -> bool:
+        """See the port Ledger."""
+
+    @abstractmethod
     def _has_posted(self) -> None:
         """Wakes whoever empties the outbox."""
 
@@ -136,6 +145,15 @@ class Commanded(ABC):
     async def floor_s(self) -> float:
         """See the port."""
         return await self._do(lambda connection: floor.told(connection, self._clock))
+
+    async def spare(self) -> bool:
+        """See the port."""
+        return await self._do(lambda connection: outbox.number(connection, f"{RESULT_TOPIC}/")) < SPARE_RESULTS
+
+    async def count(self, known: Known) -> None:
+        """See the port. Raises what the ledger raises."""
+        await self._keep(lambda connection: connection.execute(COUNT, (known.key_id, known.seq)))
+        self._count(known)
 
     async def accept(self, known: Known) -> None:
         """See the port. Raises what the ledger raises."""
@@ -164,6 +182,8 @@ class Commanded(ABC):
             if row := connection.execute(RESULT, (known.cmd_id, known.key_id, known.request)).fetchone():
                 outbox.put(connection, [Posted(known.cmd_id, topic, row[0], created)])
             connection.execute(TRIM, (RESULTS_MAX,))
+            if not self.room():
+                _give_back(connection, len(known.request) + len(known.result))
 
         try:
             await self._keep(work)
@@ -234,6 +254,17 @@ def _beyond(connection: sqlite3.Connection) -> int:
         if bytes_sum > RESULT_BYTES_SUM_MAX:
             return int(rowid)
     return 0
+
+
+def _give_back(connection: sqlite3.Connection, size: int) -> None:
+    """So many bytes of the oldest results, that what was just written takes the place of them."""
+    query = "SELECT rowid, length(request) + length(result) FROM command WHERE state NOT IN ('accepted', 'running') ORDER BY rowid"
+    rows = connection.execute(query).fetchall()
+    for rowid, held in rows[:-SPARE_RESULTS]:
+        if size <= 0:
+            return
+        connection.execute("DELETE FROM command WHERE rowid = ?", (rowid,))
+        size -= held
 
 
 def _of(known: Known) -> tuple[Any, ...]:

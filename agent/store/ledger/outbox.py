@@ -22,6 +22,12 @@ def put(connection: sqlite3.Connection, posted: Iterable[Posted]) -> None:
     connection.execute(TRIM, (WAITING_MAX,))
 
 
+def number(connection: sqlite3.Connection, beginning: str) -> int:
+    """Those that wait whose topic begins so."""
+    query = "SELECT count(*) FROM outbox WHERE substr(topic, 1, ?) = ?"
+    return int(connection.execute(query, (len(beginning), beginning)).fetchone()[0])
+
+
 def waiting(connection: sqlite3.Connection, most: int = TAKEN_AT_ONCE, skipped: int = 0) -> list[Posted]:
     """Oldest first, without the oldest `skipped`."""
     rows = connection.execute("SELECT id, topic, body, created FROM outbox ORDER BY rowid LIMIT ? OFFSET ?", (most, skipped))
