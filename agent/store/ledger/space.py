@@ -28,6 +28,7 @@ from agent.ports import Draft
 from agent.store.db import BUSY_MS, meta, put_meta
 from agent.store.keys import FORMER_KEYS, Keys
 from agent.store.ledger.chain import Chain, ready
+from agent.store.ledger.leaving.backlog import checkpoint as pruned_through
 from agent.store.ledger.leaving.backlog import cursor, written_time
 
 RESERVE_FILE = "reserve"
@@ -208,13 +209,14 @@ def prune(connection: sqlite3.Connection, epoch: str, keys: Keys) -> int:
     """Drops acked records past their time, up to the end of a batch, and signs the checkpoint that verification begins at.
 
     Returns how many went. The last record always stays: it holds the head of the chain. Gaps stay: they account for earlier epochs.
+    The checkpoint never moves back, also where a backend came back from a backup: what was pruned is not there to begin before it.
     """
     held = meta(connection)
     (last,) = connection.execute("SELECT max(sequence) FROM record").fetchone()
-    row = connection.execute(
-        "SELECT last, hash, odometer FROM batch WHERE last <= ? AND last < ? AND (last <= ? OR acked_at <= ?) ORDER BY last DESC LIMIT 1",
-        (int(held.get("acked", "0")), last, int(held.get("durable_through", "0")), _days_before(held.get("server_time", ""))),
-    ).fetchone()
+    query = "SELECT last, hash, odometer FROM batch WHERE last > ? AND last <= ? AND last < ? AND (last <= ? OR acked_at <= ?)"
+    acked, durable = int(held.get("acked", "0")), int(held.get("durable_through", "0"))
+    given = (pruned_through(connection)[0], acked, last, durable, _days_before(held.get("server_time", "")))
+    row = connection.execute(f"{query} ORDER BY last DESC LIMIT 1", given).fetchone()
     if row is None:
         return 0
     boundary, hash_, odometer = row

@@ -96,6 +96,21 @@ def test_a_mark_that_moves_back_keeps_what_is_behind_it(tmp_path: Path, clock: S
         assert unacked(books) == [second]
 
 
+def test_a_backend_that_came_back_does_not_move_back_where_verification_begins(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        batches = []
+        for _ in range(3):
+            append(books, usage())
+            batches.append(next_batch(books))
+        first, second, _ = batches
+        take_all(books, second, day=36, durable_through=second.last)
+        assert pruned(books) == second.last
+        take(books, ack(books, second.last, second.h_last, day=37, durable_through=first.last), mark=True)
+        assert pruned(books) == 0
+        verdict = verify_books(tmp_path)
+        assert (verdict.problem, verdict.records) == ("", 1)
+
+
 @pytest.mark.parametrize("years", [-10, 10, -56])
 def test_35_days_pass_only_in_the_backends_signed_time(tmp_path: Path, clock: SimulatedClock, years: int) -> None:
     with ledger(tmp_path, clock) as books:
