@@ -12,6 +12,7 @@ from agent.app import ledger_of
 from agent.clock import Clock
 from agent.contract.registration import Registered
 from agent.errors import BadInput, BadProfile
+from agent.fleet import twin
 from agent.link import TRANSPORTS
 from agent.link.account import register as registered_at
 from agent.link.auth import api_key
@@ -20,6 +21,7 @@ from agent.profile import Endpoint, Profile
 from agent.store import trust
 from agent.store.keys import Keys
 from agent.store.ledger import SqliteLedger
+from agent.store.remote import Remote
 from agent.store.state import Lock
 from agent.store.waiting import waiting
 from agent.sync.postman import Postman
@@ -111,12 +113,15 @@ def asking(profile: Profile, state: Path, authority: Path | None, clock: Clock) 
     endpoint = profile.sync.https
     if endpoint is None:
         raise BadProfile("the profile names no [sync.https], and a robot registers over HTTPS", "add host and port of the backend")
-    return settings_of(profile, endpoint, state, _pem(authority) if authority else trust.read(state).authority, clock)
+    return settings_of(profile, endpoint, state, _pem(authority) if authority else _authority(state), clock)
 
 
 async def introduced(settings: LinkSettings, state: Path, token: str, clock: Clock, csr: str = "") -> Registered:
     """Registers, and keeps whom to believe and what to show; the caller owns the folder. `csr` (PEM) asks for a certificate."""
     told = await registered_at(settings, token, Keys(state, clock).current, csr)
+    book = Remote(state, lambda _: None)
+    if (standing := twin.superseded(book.standing)) != book.standing:
+        book.put(standing)  # first: after a power cut between the two the same token is shown again
     trust.write(state, told.keys, settings.authority, told.operator_keys)
     trust.keep_api_key(state, told.api_key)
     return told
@@ -156,6 +161,14 @@ def settings_of(profile: Profile, endpoint: Endpoint, state: Path, authority: st
         token=api_key(trust.api_key_file(state)),
         plain=endpoint.plain,
     )
+
+
+def _authority(state: Path) -> str:
+    """PEM, as it is believed. Raises BadInput where that can't be read: another one than was meant must not do in its place."""
+    try:
+        return trust.read(state).authority
+    except BadInput as error:
+        raise BadInput(error.message, "name the backend's authority: --ca FILE.pem") from error
 
 
 def _pem(path: Path) -> str:

@@ -169,8 +169,11 @@ class FromAfar:
             raise BadInput("fleet.allow can only be narrowed from afar", "change it in the robot's own profile")
 
     def _believe(self, keys: Any) -> None:
-        held = trust.read(self._folder)
-        trust.write(self._folder, keys.ack_keys or jwks(held.ack_keys.values()), held.authority, keys.operator_keys)
+        """Beside what this process knows, whatever became of the file; of one that was damaged at the start nothing is known but that."""
+        held = self._believed.now()
+        held = held if held.ack_keys else trust.read(self._folder)
+        operators = jwks(held.operator_keys.values()) if keys.operator_keys is None else keys.operator_keys
+        trust.write(self._folder, keys.ack_keys or jwks(held.ack_keys.values()), held.authority, operators)
 
     def _report(self, topic: str, body: bytes, retained: bool) -> None:
         """Presence tells it, now and with every connection."""

@@ -9,13 +9,14 @@ x = "…"                                        base64url of the raw Ed25519 ke
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from agent.contract.registration import trusted_of
+from agent.contract.registration import jwks, trusted_of
 from agent.contract.signing import encode
 from agent.errors import BadInput
 from agent.files import write_durably
@@ -63,7 +64,11 @@ def read(state: Path) -> Trust:
 
 
 class Watched:
-    """The same file for whoever asks often: read again when it has changed, and if it can't be read, as it was before."""
+    """The same file for the robot's process, which asks often: read again when it has changed, and if it can't be read, as it was before.
+
+    It is replaced only by what a registration or a signed twin brought, so what can't be read is damage and nobody's wish: it is written
+    anew as it was. Otherwise the next start would believe nobody, and nobody could reach the robot.
+    """
 
     def __init__(self, state: Path, say: Callable[[str], None]) -> None:
         self._state, self._say = state, say
@@ -79,7 +84,21 @@ class Watched:
                 self._held = read(self._state)
             except BadInput as error:
                 self._say(f"whom to believe: {error}")
+                self._mend()
         return self._held
+
+    def _mend(self) -> None:
+        """Whom nothing is known of, as at a start, only a registration can help."""
+        if not self._held.ack_keys:
+            return
+        try:
+            held = self._held
+            write(self._state, jwks(held.ack_keys.values()), held.authority, jwks(held.operator_keys.values()))
+        except BadInput as error:
+            self._say(f"whom to believe: {error}")
+            return
+        self._seen = self._look()
+        self._say("whom to believe: written anew as it was")
 
     def _look(self) -> tuple[int, int, int]:
         try:
@@ -90,14 +109,20 @@ class Watched:
 
 
 def write(state: Path, keys: Sequence[Mapping[str, Any]], authority: str, operators: Sequence[Mapping[str, Any]] | None = None) -> Trust:
-    """Keeps what a registration, or a twin, brought: keys as in a JWKS; without `operators` those that are there stay.
+    """Keeps what a registration, or a twin, brought: keys as in a JWKS; without `operators` those that are there stay, as far as
+    they can be read.
 
     Raises BadInput for no key that can sign acks, and where the disk refuses.
     """
     trusted = trusted_of(keys)
     if not trusted:
         raise BadInput("the backend names no key that signs its acks", "tell its operator")
-    commanding = read(state).operator_keys if operators is None else trusted_of(operators)
+    commanding: Mapping[str, bytes] = {}
+    if operators is not None:
+        commanding = trusted_of(operators)
+    else:
+        with suppress(BadInput):  # what is damaged must not keep a registration from mending it
+            commanding = read(state).operator_keys
     believed = Trust(trusted, authority, commanding)
     with plainly(state / TRUST_FILE):
         state.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -12,10 +13,12 @@ from agent import enrolment
 from agent.contract.registration import jwks
 from agent.contract.signing import SigningKey, encode
 from agent.errors import BadInput, LedgerBusy, NoLink
+from agent.ports.twin import Standing
 from agent.profile import Endpoint, Sync
 from agent.sim.clock import SimulatedClock
 from agent.store import trust
 from agent.store.pair import Pair
+from agent.store.remote import Remote
 from agent.store.state import Lock
 from tests.enrolment.cuts import every_cut
 from tests.enrolment.helpers import ACCOUNT, CLOCK, House, Robot, profile_of
@@ -43,6 +46,20 @@ def test_the_key_is_its_own_and_for_nobody_else_to_read(house: House) -> None:
     books = b"".join(path.read_bytes() for path in house.backend.state.rglob("*") if path.is_file() and path.suffix != ".key")
     assert Pair(robot.state).files() == (robot.pair, None)
     assert robot.pair.read_bytes().split(b"-----BEGIN PRIVATE KEY-----")[1][:60] not in books
+
+
+def test_a_robot_that_can_t_read_whom_to_believe_is_mended_by_enrolling_it_again(house: House) -> None:
+    robot = house.enrolled()
+    before = trust.read(robot.state)
+    (robot.state / trust.TRUST_FILE).write_bytes(b"\0" * 100)
+    owed = Standing(version=7, state="applied", owed={"ack_keys": jwks([OPERATOR.public])})
+    Remote(robot.state, robot.said.append).put(owed)
+    token = house.token(robot.name)
+    with pytest.raises(BadInput, match="--ca"):
+        house.play(enrolment.enroll(robot.profile, robot.state, token, None, CLOCK, robot.said.append))
+    robot.enroll(token)
+    assert trust.read(robot.state) == before
+    assert Remote(robot.state, robot.said.append).standing == replace(owed, owed={})
 
 
 def test_the_same_token_again_is_the_same_robot(house: House) -> None:

@@ -13,8 +13,8 @@ from agent.contract.fleet.twin import Desired, Keys
 from agent.contract.registration import jwks, trusted_of
 from agent.errors import BadInput
 from agent.fleet import twin
-from agent.fleet.twin import Old, Refuse, Take, commanded, fallen, held, judge, opening, overlay_of
-from agent.ports.twin import Overlay, Standing
+from agent.fleet.twin import Old, Refuse, Take, commanded, fallen, held, judge, opening, overlay_of, superseded
+from agent.ports.twin import Overlay, Standing, Trial
 from agent.profile import remote
 from tests.fleet.twins import AUDIENCE, BACKEND, OPERATOR, OTHER, Robot, desired, keys
 
@@ -228,3 +228,11 @@ def test_whatever_comes_the_robot_can_be_steered_versions_grow_and_settings_are_
             assert before.trial.tries > 0
             assert standing.in_force == before.trial.overlay
         assert standing.trial is None or standing.trial.tries <= twin.TRIES_MAX
+
+
+def test_a_registration_outdates_what_twins_told_of_whom_to_believe_and_nothing_else() -> None:
+    told = {"ack_keys": [{"kid": "k"}]}
+    trial = Trial(Overlay(3, {"dialog": {"apology": "No."}}), "twin", linked=True, trust=told)
+    before = Standing(version=3, state="trial", trial=trial, owed=told)
+    assert superseded(before) == replace(before, owed={}, trial=replace(trial, trust={}))
+    assert superseded(Standing()) == Standing()

@@ -144,6 +144,12 @@ def paid(standing: Standing) -> Standing:
     return replace(standing, owed={})
 
 
+def superseded(standing: Standing) -> Standing:
+    """A registration has told whom to believe: what a twin brought before that, and has not been written down yet, counts no more."""
+    trial = standing.trial
+    return replace(standing, owed={}, trial=replace(trial, trust={}) if trial is not None else None)
+
+
 def reported(standing: Standing, software: str) -> Reported:
     """As the robot tells it."""
     return Reported(
