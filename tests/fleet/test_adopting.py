@@ -158,6 +158,20 @@ def test_a_failure_while_running_on_trial_goes_back_and_one_later_is_not_the_twi
     asyncio.run(whole())
 
 
+def test_an_older_twin_is_counted_and_the_same_again_is_not(tmp_path: Path) -> None:
+    async def whole() -> None:
+        robot = Robot(tmp_path)
+        await robot.wanted(2, QUIET)
+        await robot.live()
+        assert await robot.wanted(2, QUIET)
+        assert not robot.adopting.refused
+        assert await robot.wanted(1, LOUD)
+        assert robot.adopting.refused == {"older": 1}
+        assert (robot.told.version, robot.told.state) == (2, "applied")
+
+    asyncio.run(whole())
+
+
 def test_a_newer_twin_ends_the_watch_over_the_older_one(tmp_path: Path) -> None:
     async def whole() -> None:
         robot = Robot(tmp_path)

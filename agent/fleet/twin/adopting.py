@@ -130,6 +130,8 @@ class Adopting:
             self._refuse(verdict.code, verdict.why)
         elif isinstance(verdict, Take):
             self._around.reopen(f"version {desired.version} of the twin is to be tried")
+        elif desired.version < self._book.standing.version:  # the last one comes again with every connection, an older one never does
+            self._refuse("older", f"it is version {desired.version}; {self._book.standing.version} has been here")
 
     async def apply(self, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Settings of a command are to be tried: `{in_force, state, why}`, as soon as that is durable; `twin/reported` tells the end.
