@@ -47,6 +47,7 @@ class Child:
     def __init__(self, connection: socket.socket, *, together: bool = False) -> None:
         """`together`: what is given while more input waits is sent with what comes of that."""
         self._connection = connection
+        self._incoming = connection.makefile("rb")  # what came together is read at once
         self._together = together
         self._held = bytearray()
         self._inbox: queue.Queue[Frame] = queue.Queue(INBOX_ITEMS_MAX)
@@ -54,7 +55,7 @@ class Child:
         self._cancelled = 0  # calls up to this number are to stop
 
     def serve(self) -> None:
-        settings_frame = receive(self._connection)
+        settings_frame = receive(self._incoming)
         if settings_frame is None:
             return
         pin(settings_frame[1].cores)
@@ -129,7 +130,7 @@ class Child:
     def _read(self) -> None:
         """Runs in its own thread until the parent is gone; then nothing is left to do here."""
         with contextlib.suppress(ConnectionError):  # a parent that was killed
-            while (frame := receive(self._connection)) is not None:
+            while (frame := receive(self._incoming)) is not None:
                 if frame[0] == "cancel":
                     self._cancelled = max(self._cancelled, frame[1])
                 if frame[0] == "open":

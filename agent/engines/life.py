@@ -18,6 +18,9 @@ START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 2
 """A child that does not end by itself when its socket closes is killed."""
 
+HELD_BYTES_MAX = 65_536
+"""Of frames for the child that are held until the event loop comes round: what is written in one go wakes it once."""
+
 STDERR = 2
 
 ENVIRONMENT = {
@@ -40,6 +43,7 @@ class Life:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._held = bytearray()
 
     @property
     def process_id(self) -> int:
@@ -64,8 +68,17 @@ class Life:
     async def write(self, frame: Frame) -> None:
         if not self._writer.is_closing():
             with contextlib.suppress(ConnectionError):  # the reader notices the death and ends the call
-                self._writer.write(pack(frame))
+                if not self._held:
+                    asyncio.get_running_loop().call_soon(self._flush)
+                self._held += pack(frame)
+                if len(self._held) >= HELD_BYTES_MAX:
+                    self._flush()
                 await self._writer.drain()
+
+    def _flush(self) -> None:
+        if self._held and not self._writer.is_closing():
+            self._writer.write(bytes(self._held))
+        self._held.clear()
 
     def kill(self) -> None:
         if self._process.returncode is None:
@@ -74,6 +87,7 @@ class Life:
 
     async def end(self) -> str:
         """Closes its socket, waits for it, kills it if it stays; says how it ended."""
+        self._flush()
         self._writer.close()
         try:
             async with asyncio.timeout(STOP_SECONDS_MAX):

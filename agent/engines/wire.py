@@ -1,9 +1,8 @@
 """The frames between an engine's process and ours: a length, then a pickle. Both ends are this package, started by itself."""
 
 import pickle
-import socket
 import struct
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 if TYPE_CHECKING:
     from asyncio import StreamReader  # whose import is 6 MB that an engine's process has no use for
@@ -33,23 +32,14 @@ async def read(stream: "StreamReader") -> Frame | None:
         return None
 
 
-def receive(connection: socket.socket) -> Frame | None:
+def receive(stream: BinaryIO) -> Frame | None:
     """The same for a process that blocks."""
-    header = _exactly(connection, HEADER.size)
-    body = _exactly(connection, HEADER.unpack(header)[0]) if header else None
-    return _decode(body) if body else None
+    header = stream.read(HEADER.size)
+    length = HEADER.unpack(header)[0] if len(header) == HEADER.size else 0
+    body = stream.read(length)
+    return _decode(body) if length and len(body) == length else None
 
 
 def _decode(body: bytes) -> Frame:
     frame: Frame = pickle.loads(body)  # noqa: S301  a socket pair that only our own child holds
     return frame
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes | None:
-    held = bytearray()
-    while len(held) < length:
-        piece = connection.recv(length - len(held))
-        if not piece:
-            return None
-        held += piece
-    return bytes(held)

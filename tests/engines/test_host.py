@@ -162,4 +162,5 @@ def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow()
         assert child._next() == ("item", 1, "more")
         child._step("step", 1, "second", None)
         ours.setblocking(True)
-        assert [receive(ours), receive(ours)] == [("step", 1, "first", None), ("step", 1, "second", None)]
+        told = ours.makefile("rb")
+        assert [receive(told), receive(told)] == [("step", 1, "first", None), ("step", 1, "second", None)]

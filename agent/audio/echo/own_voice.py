@@ -15,6 +15,7 @@ Before anything was learnt the echo is expected loud: at first only who is loude
 and so the coupling, but slowly, and they stop talking or the robot does. While the robot is silent, everything may be a guest.
 """
 
+import itertools
 import math
 from collections import deque
 
@@ -76,6 +77,8 @@ class OwnVoiceGate:
         self._played: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
         self._heard: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
         self._cleaned: deque[float] = deque(maxlen=ECHO_MS_MAX // BLOCK_MS)
+        self._heard_powers: deque[float] = deque(maxlen=LEVEL_MS // BLOCK_MS)
+        self._cleaned_powers: deque[float] = deque(maxlen=BACKGROUND_MS // BLOCK_MS)
         self._background_db = BACKGROUND_DB_FIRST
         self._held = 0
         self.left_db = 0.0
@@ -90,18 +93,20 @@ class OwnVoiceGate:
         self._played.append(played_db)
         self._heard.append(heard_db)
         self._cleaned.append(cleaned_db)
-        playing = max(self._played) > PLAYING_DB
-        loud = self._stands_out(self.coupling_db, cancelled=True)
-        somebody = loud and self._stands_out(max(self.coupling_db, MAY_COME_DB), cancelled=self.left_db < LEFT_DB_MAX)
+        self._heard_powers.append(10 ** (heard_db / 10))
+        self._cleaned_powers.append(10 ** (cleaned_db / 10))
+        loudest = max(self._played)
+        heard, cleaned = _mean(self._heard_powers, LEVEL_MS), _mean(self._cleaned_powers, LEVEL_MS)
+        loud = self._stands_out(heard, cleaned, loudest + self.coupling_db, cancelled=True)
+        may_come, proven = loudest + max(self.coupling_db, MAY_COME_DB), self.left_db < LEFT_DB_MAX
+        somebody = loud and self._stands_out(heard, cleaned, may_come, cancelled=proven)
+        playing = loudest > PLAYING_DB
         self._learn(playing=played_db > PLAYING_DB)
         self.loud_ms = self.loud_ms + BLOCK_MS if loud and playing else 0
         self._held = HOLD_MS // BLOCK_MS if somebody else max(0, self._held - 1)
         return not playing or self._held > 0
 
-    def _stands_out(self, coupling_db: float, *, cancelled: bool) -> bool:
-        expected = max(self._played) + coupling_db
-        cleaned = _mean(self._cleaned, LEVEL_MS)
-        heard = _mean(self._heard, LEVEL_MS)
+    def _stands_out(self, heard: float, cleaned: float, expected: float, *, cancelled: bool) -> bool:
         left = cleaned > max(expected + RESIDUAL_DB, self._background_db + ABOVE_BACKGROUND_DB)
         return (cancelled and left) or heard > expected + ABOVE_ECHO_DB
 
@@ -114,12 +119,12 @@ class OwnVoiceGate:
                 self.left_db = min(0.0, self.left_db + LEFT_DB_FORGOTTEN)
             else:
                 self.left_db += LEFT_DB_STEP if left > self.left_db else -LEFT_DB_STEP
-        louder = _mean(self._cleaned, BACKGROUND_MS) > self._background_db
+        louder = _mean(self._cleaned_powers, BACKGROUND_MS) > self._background_db
         self._background_db += BACKGROUND_DB_UP if louder else -BACKGROUND_DB_DOWN
         self._background_db = max(BACKGROUND_DB_MIN, self._background_db)
 
 
-def _mean(levels: deque[float], ms: int) -> float:
-    """Of the last so many milliseconds: the level of their mean power."""
-    blocks = min(len(levels), ms // BLOCK_MS)
-    return 10 * math.log10(sum(10 ** (levels[-at] / 10) for at in range(1, blocks + 1)) / blocks)
+def _mean(powers: deque[float], ms: int) -> float:
+    """The level of the mean of the last so many milliseconds."""
+    blocks = min(len(powers), ms // BLOCK_MS)
+    return 10 * math.log10(sum(itertools.islice(reversed(powers), blocks)) / blocks)
