@@ -93,6 +93,7 @@ def test_silence_is_no_speech_and_only_the_listening_is_billed(tmp_path: Path) -
     assert (asr["stage"], asr["gen_ai.usage.output_tokens"], asr["audio_in_ms"]) == ("asr", 0, 0)
 
 
+@pytest.mark.long
 def test_ten_minutes_are_cut_at_pauses_with_bounded_memory(tmp_path: Path, recordings: dict[str, Path]) -> None:
     sound, rate_hz = soundfile.read(recordings["two_cities.wav"])
     with soundfile.SoundFile(tmp_path / "long.wav", "w", rate_hz, 1, "PCM_16") as file:

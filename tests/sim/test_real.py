@@ -294,6 +294,7 @@ def test_a_scenario_with_a_bit_of_everything_ends_as_its_checks_say_and_leaves_n
     assert running(str(place)) == []
 
 
+@pytest.mark.long
 def test_an_operator_steers_real_robots_and_a_thief_gets_nowhere(tmp_path: Path) -> None:
     story, place = tmp_path / "steered.toml", tmp_path / "place"
     story.write_text(STEERED)
