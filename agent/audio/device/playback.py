@@ -88,6 +88,7 @@ class DeviceSpeaker:
         self._rested_to: float | None = None  # likewise, until the first block after it
         self._sounds_to = 0.0  # what was handed out does, nearly
         self._rest_at = self._probe_at = 0.0
+        self._retiring = False  # what the stream still takes is not heard, for it is about to rest
         self._stirred = asyncio.Event()
         self._underruns = self._underruns_told = 0
         self._keeping: asyncio.Task[None] | None = None
@@ -106,8 +107,7 @@ class DeviceSpeaker:
     def stir(self) -> None:
         """Something may have to be played soon: a stream that rests goes on."""
         self._rest_at = self._clock.monotonic() + self._sound.rest_s
-        if self._resting_to is not None:
-            self._stirred.set()
+        self._stirred.set()
 
     def duck(self, *, on: bool) -> None:
         self._line.duck(on=on)
@@ -173,7 +173,9 @@ class DeviceSpeaker:
         elif self._sound.rest_s and now >= self._rest_at and self._holder.stream is stream and self._watch.verdict(now) == "fine":
             self._stirred.clear()
             self._probe_at = now + PROBE_SECONDS
+            self._retiring = True
             await self._holder.rest()
+            self._retiring = False
             self._resting_to = max(now, self._sounds_to)
 
     async def _wake(self, stream: Stream) -> None:
@@ -227,7 +229,7 @@ class DeviceSpeaker:
         if self._rested_to is not None:
             waited, self._rested_to = at - self._rested_to, None
             self._played.append(silent(max(0, int(waited * RATE_HZ)) * DOWN))
-        pcm = self._line.fill(samples, at)
+        pcm = silent(samples) if self._retiring else self._line.fill(samples, at)
         self._played.append(pcm)
         return pcm
 

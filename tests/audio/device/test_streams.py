@@ -26,7 +26,7 @@ class Room:
     def __init__(self, *devices: ScriptedDevice, sound: Sound | None = None, cleaner: Any = None, reference: Any = None) -> None:
         self.clock = RobotClock(seed=1)
         self.library = ScriptedLibrary(self.clock, *devices)
-        system = SoundSystem(self.library, self.clock)
+        self.system = system = SoundSystem(self.library, self.clock)
         self.said: list[str] = []
         sound = sound or Sound(input="hall", output="voice")
         self.speaker = DeviceSpeaker(sound, system, self.clock, self.said.append, reference=reference)
@@ -490,6 +490,28 @@ def test_who_stirs_wakes_the_speaker_before_there_is_anything_to_say() -> None:
         room.speaker.stir()
         await room.clock.sleep(5)
         assert len(speaker.played) - taken == pytest.approx(5 * 48_000 * 2, rel=0.01)
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+def test_what_is_said_while_the_speaker_goes_to_rest_is_said_at_once_and_whole() -> None:
+    async def scene() -> None:
+        speaker = voice()
+        room = Room(hall(), speaker)
+        room.speaker.start()
+        await room.clock.sleep(9)
+        async with room.system._lock:  # somebody looks for another device, and the speaker waits for its turn
+            await room.clock.sleep(2)
+            del speaker.played[:]
+            sounding = room.speaker.play(speech(1, "at once and whole", 48_000))
+            await room.clock.sleep(0.1)
+        began = room.clock.monotonic()
+        await room.speaker.quiet()
+        assert room.clock.monotonic() - began == pytest.approx(1, abs=0.1)
+        assert sounding.heard == len("at once and whole")
+        assert not any(speaker.played[: 9_600 - 960])  # what it took before it rested, and dropped
+        assert np.count_nonzero(np.frombuffer(bytes(speaker.played), "<i2")) == pytest.approx(48_000, rel=0.02)
         await room.speaker.aclose()
 
     played(scene)
