@@ -27,9 +27,10 @@ from agent.values import FRAME_MS, Turn
 QUIET_AFTER_S = 20.0
 """Silence after a file that is played to a robot: the longest answer ends within it."""
 
-IDLE_MS = 4 * FRAME_MS
-"""While nobody speaks, so much sound is heard at a time: a quarter of the wake-ups, and the detector's caches are warm for all frames but
-the first. An utterance is hardly longer before it is taken for one, so nobody waits for it."""
+IDLE_MS = 8 * FRAME_MS
+"""While nobody speaks, so much sound is heard at a time: an eighth of the wake-ups, and the detector's caches are warm for all frames but
+the first. An utterance that is not very soft is heard within half of it, and is hardly longer before it is taken for one, so nobody waits
+for it."""
 
 Say = Callable[[str], None]
 

@@ -1,7 +1,8 @@
 """The microphone: PortAudio's callback fills a ring, a driver on the event loop makes frames of it, watches the rate and repairs.
 
 The driver is woken when there is enough in the ring, which who leads the conversation decides from block to block: each block while the
-robot is to give way at once, a frame, or more while nobody speaks. What came together is cleaned together.
+robot is to give way at once, a frame, or more while nobody speaks, and less of that as soon as it is not still. What came together is
+cleaned together.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from agent.audio.device.frames import FULL, Cleaner, Framer, clipped, loud, peak
+from agent.audio.device.frames import FULL, Cleaner, Framer, clipped, loud, peak, still
 from agent.audio.device.holder import Holder, Say
 from agent.audio.device.library import Library, Stream
 from agent.audio.device.system import SoundSystem
@@ -27,10 +28,13 @@ RING_SECONDS = 2
 BLOCK_MS_MIN = 20
 """Two of what is cleaned at a time. With calls of 10 ms a frame of 32 ms is whole 4 ms sooner on average, for twice the wake-ups."""
 
-TOGETHER_SECONDS = 0.16
+STIR_MS = 128
+"""A block that is not still is heard when so much lies there, however patient whoever listens is."""
+
+TOGETHER_SECONDS = 0.26
 """What has piled up is made frames of in steps of so much, so that the event loop gets its turn in between."""
 
-TICK_SECONDS = 0.2
+TICK_SECONDS = 0.3
 """A stream is looked at this often, whether it gives anything or not; longer than anybody's patience."""
 
 BUSY_ABOVE, BUSY_SECONDS = 0.01, 1.0
@@ -131,13 +135,18 @@ class DeviceMicrophone:
         now = self._clock.monotonic()
         self._ring.append((pcm, now, age_s))
         self._got = (self._got[0] + len(pcm) // 2, now)
-        if self._loop is not None and self._enough():
+        if self._loop is not None and self._enough(pcm):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens
                 self._loop.call_soon_threadsafe(self._came.set)
 
-    def _enough(self) -> bool:
+    def _enough(self, newest: bytes) -> bool:
+        if self._urgent:
+            return True
         lying_ms = len(self._ring) * self._block_ms + self._over_ms
-        return self._urgent or (lying_ms >= FRAME_MS and lying_ms >= self.patience_ms())
+        if lying_ms < FRAME_MS:
+            return False
+        patience_ms = self.patience_ms()
+        return lying_ms >= patience_ms or (patience_ms > STIR_MS <= lying_ms and not still(newest))
 
     async def _something(self) -> None:
         """Sound has come, or it is time to look why not."""

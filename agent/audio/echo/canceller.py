@@ -24,8 +24,9 @@ PIECE_SAMPLES = RATE_HZ * PIECE_MS // 1000
 
 PIECE_BYTES = PIECE_SAMPLES * 2
 
-BACKLOG_MS_MAX = 200
-"""Of what was played and not yet taken: more than any sound system is late, and where a faster clock is stopped."""
+BACKLOG_MS_MAX = 360
+"""Of what was played and not yet taken: more than what is heard at a time while nobody speaks and any sound system is late, and where a
+faster clock is stopped."""
 
 SPARE_MS_MAX = 20
 """More than this lying unused all the time is let go."""

@@ -14,7 +14,7 @@ from agent.audio.device.system import SoundSystem
 from agent.audio.device.watch import RETRY_S_MOST
 from agent.ports import HeardFrame
 from agent.profile import Sound
-from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
+from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary, hiss
 from agent.sim.world.loop import RobotClock, run
 from agent.values import FRAME_SAMPLES, RATE_HZ, Speech
 from tests.conftest import tone
@@ -417,10 +417,17 @@ def test_a_stop_is_silence_at_the_device_within_two_blocks() -> None:
     played(scene)
 
 
-@pytest.mark.parametrize(("patience_ms", "together"), [(0, {1}), (32, {1}), (128, {4})])
-def test_sound_is_heard_when_so_much_of_it_lies_there(patience_ms: int, together: set[int]) -> None:
+def loud(samples: int) -> bytes:
+    return b"\0\2\0\xfe" * (samples // 2)
+
+
+@pytest.mark.parametrize(
+    ("sound", "patience_ms", "together"),
+    [(hiss, 0, {1}), (hiss, 32, {1}), (hiss, 128, {4}), (hiss, 256, {8}), (loud, 256, {4}), (loud, 32, {1})],
+)
+def test_sound_is_heard_when_so_much_of_it_lies_there(sound: Callable[[int], bytes], patience_ms: int, together: set[int]) -> None:
     async def scene() -> None:
-        room = Room(hall(), voice())
+        room = Room(hall(sound=sound), voice())
         room.microphone.patience_ms = lambda: patience_ms
         came: list[float] = []
 

@@ -167,7 +167,7 @@ def test_levels() -> None:
     assert level_db(np.full(160, 3277, "<i2").tobytes()) == pytest.approx(-20, abs=0.01)
 
 
-@pytest.mark.parametrize("together", [2, 6, 12])
+@pytest.mark.parametrize("together", [2, 6, 12, 26])
 def test_while_the_robot_is_silent_many_pieces_at_once_are_the_same(together: int) -> None:
     robot = np.concatenate([rooms.voice(2, seed=1), np.zeros(3 * RATE_HZ), rooms.voice(1, seed=3)])
     guest = np.concatenate([np.zeros(RATE_HZ), rooms.voice(4, seed=2) * 0.3, np.zeros(RATE_HZ)])
