@@ -45,6 +45,8 @@ class Seen:
     """How it stands with it, where it keeps one."""
     over_mqtt: bool = False
     mute: int = 0
+    off_s: float = 0.0
+    """By how much its wall clock is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class RobotProcess:
                 certificate=told["certificate"],
                 over_mqtt=told["over_mqtt"],
                 mute=before.mute + told["mute"],
+                off_s=told["off_s"],
             )
         return self.seen
 

@@ -247,6 +247,7 @@ class RealWorld:
             did=by_device((body.identity.device, body.did) for body in self.bodies),
             attacks=self._hijack.attacks if self._hijack is not None else (),
             says={name: [line for body in self.bodies if body.identity.device == name for line in body.said] for name in self._names},
+            clocks={body.identity.device: body.seen.off_s for body in self.bodies},
             certificates=certificates,
             figures=counts | ({"cut_in_renewal": enrolled.halfway} if enrolled is not None else {}),
         )

@@ -102,6 +102,11 @@ class Backend:
         """Whose acks are genuine."""
         return {self._key.key_id: self._key.public}
 
+    @property
+    def key(self) -> SigningKey:
+        """For whoever has stolen it."""
+        return self._key
+
     async def start(self) -> None:
         self._store = SlowStore(self.folder, self._clock, self._chance)
         authority = await authority_of(self._store, self.folder, self._clock) if self._vouches else None

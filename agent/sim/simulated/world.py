@@ -17,7 +17,7 @@ from agent.sim.simulated.fleet.hijack import Hijack
 from agent.sim.simulated.links import SimulatedHttps, SimulatedMqtt
 from agent.sim.simulated.network import Network, Trace
 from agent.sim.world.evidence import Body, Evidence, Heard, by_device
-from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
+from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom, profile_toml
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
 from agent.sim.world.play import backups, lose_newest
@@ -35,7 +35,7 @@ HOUR_S = 3600.0
 DOWN_S_MIN = 0.1
 """A backend that is restored is down at least so long: its files are changed in the middle of it."""
 
-BACKEND = "backend"
+BACKEND, OPERATOR = "backend", "~operator"
 """Has a clock as well: a day that passes, passes for all."""
 
 CLONE = "~clone"
@@ -65,14 +65,14 @@ class SimulatedWorld:
         self.trace = Trace()
         self._network = Network(seed + 1, self.trace)
         self._broker = Broker(self.trace)
-        self._clocks = {BACKEND: RobotClock(seed + 2)}
+        self._clocks = {BACKEND: RobotClock(seed + 2), OPERATOR: RobotClock(seed + 4)}
         self._backend = Backend(folder / "backend", self._clocks[BACKEND], seed + 3, self._broker, self.trace, vouches=certificates)
         self._enrolled = Enrolled(self._network, self._backend, self._clocks[BACKEND], seeded(seed + 7)) if certificates else None
         self._robots: dict[str, Robot] = {}
         self._steered: dict[str, Steered] = {}
         self._numbers = 0
         self._untrusted = round(devices * untrusted_clocks)
-        self._desk = Desk(TENANT, RobotClock(seed + 4), seed + 5, self._broker) if orders else None
+        self._desk = Desk(TENANT, self._clocks[OPERATOR], seed + 5, self._broker) if orders else None
         self._hijack = Hijack(TENANT, self._broker, self._backend, self._desk, seeded(seed + 6)) if self._desk is not None else None
         self._says: dict[str, list[str]] = {}
         for number in range(1, devices + 1):
@@ -209,9 +209,13 @@ class SimulatedWorld:
             did=by_device((self._robots[name].identity.device, steered.did) for name, steered in self._steered.items()),
             attacks=self._hijack.attacks if self._hijack is not None else (),
             says=self._says,
+            clocks={robot.identity.device: self._off_s(name) for name, robot in self._robots.items()},
             certificates=certificates,
             figures=figures | ({"cut_in_renewal": enrolled.halfway} if enrolled is not None else {}),
         )
+
+    def _off_s(self, robot: str) -> float:
+        return (self._clocks[robot].utc() - self._clocks[BACKEND].utc()).total_seconds()
 
     async def aclose(self) -> None:
         for robot in self._robots.values():
@@ -225,7 +229,7 @@ class SimulatedWorld:
         self._numbers += 1
         seed = self._seed * 10_007 + self._numbers
         clock = self._clocks[name] = RobotClock(seed, quality="floor" if self._numbers <= self._untrusted else "ntp")
-        steered = self._steers(clock, seed) if self._desk is not None else None
+        steered = self._steers(device, clock, seed) if self._desk is not None else None
         if steered is not None:
             self._steered[name] = steered
         identity = Identity(TENANT, device, ACCOUNT)
@@ -249,11 +253,12 @@ class SimulatedWorld:
         self._robots[name] = robot
         return robot
 
-    def _steers(self, clock: RobotClock, seed: int) -> Steered:
+    def _steers(self, device: str, clock: RobotClock, seed: int) -> Steered:
         assert self._desk is not None
         operator, chance = self._desk.operator, seeded(seed + 1)
         whom = Whom(lambda: operator.trusted, lambda: self._backend.trusted)
-        return Steered(whom, clock, lambda: chance.uniform(0, STEP_S_MAX), self._say)
+        profile = profile_toml(TENANT, device, ACCOUNT, {})
+        return Steered(profile, clock, lambda: chance.uniform(0, STEP_S_MAX), lambda line: self._noted(device, line), whom=whom)
 
     def _noted(self, device: str, line: str) -> None:
         self._says.setdefault(device, []).append(line)

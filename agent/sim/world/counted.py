@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from agent.ports import Answer, Link
+from agent.ports import Answer, Link, Poster, Refused, Retry
 
 
 class Counted:
@@ -38,3 +38,19 @@ class Counted:
 
     async def aclose(self) -> None:
         await self._link.aclose()
+
+
+class CountedPoster(Counted):
+    """The same, of a link that carries what is no batch: nothing of a robot without power."""
+
+    def __init__(self, link: Link, poster: Poster, count: Callable[[int], None], dark: Callable[[], bool]) -> None:
+        super().__init__(link, count)
+        self._poster, self._dark = poster, dark
+
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
+        return Retry("power is gone") if self._dark() else await self._poster.post(topic, body, retained=retained)
+
+
+def counted(link: Link, count: Callable[[int], None], dark: Callable[[], bool]) -> Counted:
+    """A link that is watched, and still carries what it carried."""
+    return CountedPoster(link, link, count, dark) if isinstance(link, Poster) else Counted(link, count)

@@ -41,7 +41,7 @@ class Attack(NamedTuple):
     """Whom it was aimed at."""
     proof: str
     """Who must have it on record: `audit CODE,…` the backend's log, by one of these; `said WORDS` the robot; `answered` a result that was
-    told once more; `broker WORD` what the broker said to it, which must be REFUSED."""
+    told once more; `broker WORD` what the broker said to it, which must be REFUSED; `clock` that its clock is right in the end."""
     cmd_id: str = ""
     """Of the command that must not be done by it."""
 
@@ -97,6 +97,8 @@ class Evidence:
     """What was tried in the wrong hands."""
     says: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By device, lines it said."""
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    """By device, by how many seconds its wall clock is wrong in the end."""
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     """By device, where robots have certificates that end."""
     figures: Mapping[str, float] = field(default_factory=dict)

@@ -6,7 +6,7 @@ dark -> start: ledger opened, open calls settled, links made, worker running -> 
 import asyncio
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random  # noqa: TID251  the type alone; chance is handed in
@@ -20,7 +20,7 @@ from agent.metering import cards
 from agent.metering.cards import Cards
 from agent.ports import Acked, Link, OpenCall, Poster
 from agent.shipped import shipped
-from agent.sim.world.counted import Counted
+from agent.sim.world.counted import counted
 from agent.sim.world.evidence import Heard
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
@@ -138,6 +138,7 @@ class Robot:
         self._worker: Worker | None = None
         self._links: Sequence[Link] = ()
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._reopening: asyncio.Task[None] | None = None
 
     @property
     def dark(self) -> bool:
@@ -154,15 +155,27 @@ class Robot:
         assert self._ledger is not None
         return self._ledger
 
+    @property
+    def books(self) -> Books:
+        """Of a robot that is not dark."""
+        return self._books
+
+    @property
+    def worker(self) -> Worker | None:
+        """What carries its books."""
+        return self._worker
+
     async def start(self) -> None:
         """Raises what SqliteLedger raises."""
+        if self._steered is not None:
+            await self._steered.opening(self)
         ledger = Witnessed(self.state, self.identity, self._clock, ROOMY, self._writer)
         ledger.took = self._took
         self._books = Books(ledger, shipped_cards(), "UTC", dict.fromkeys(STAGES, "words@1"), self._clock)
         await self._books.recover()
         self._in_flight, self._window = 0, ("", 1)
         links = self._make_links(self._late)
-        self._links = [Counted(link, self._count) for link in links]
+        self._links = [counted(link, self._count, lambda: self.dark) for link in links]
         self._worker = Worker(ledger, self._links, self._trusted, self._clock, self._say, device=self.identity.device)
         self._ledger = ledger
         self.begin(self._worker.run())
@@ -173,6 +186,7 @@ class Robot:
 
     async def stop(self) -> None:
         """In good order; a dark robot stays dark."""
+        await self._at_rest()
         if self._ledger is not None:
             ledger = self._taken()
             await self._end()
@@ -182,6 +196,7 @@ class Robot:
 
     async def cut_power(self) -> None:
         """What runs is gone at once; the folder is what a kill leaves of it."""
+        await self._at_rest()
         if self._ledger is None:
             return
         ledger = self._taken()
@@ -243,6 +258,15 @@ class Robot:
         self._tasks[task] = None
         task.add_done_callback(lambda ended: self._tasks.pop(ended, None))
         return task
+
+    def reopen(self, work: Coroutine[Any, Any, None]) -> None:
+        """Closes it and opens it anew, beside this life of it; whoever stops it or cuts its power comes after that."""
+        self._reopening = asyncio.get_running_loop().create_task(work)
+
+    async def _at_rest(self) -> None:
+        reopening = self._reopening
+        if reopening is not None and reopening is not asyncio.current_task():
+            await asyncio.wait({reopening})
 
     def _taken(self) -> Witnessed:
         """The ledger, which from now on nobody has."""

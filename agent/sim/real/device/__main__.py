@@ -30,7 +30,7 @@ from agent.sim.real.device.clock import HurriedLoop, LeapingClock
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.world.evidence import Heard
 from agent.sim.world.fleet.certified import Certified, profile_of
-from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom
+from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, profile_toml
 from agent.sim.world.robot import Robot
 from agent.store import trust
 from agent.store.keys import Keys
@@ -61,7 +61,6 @@ class Device:
         self._settings = settings
         self._folder = Path(settings.folder)
         self._clock = LeapingClock(leapt_s=settings.leapt_s, stepped_s=settings.stepped_s, hurry=settings.hurry, quality=settings.quality)
-        self._operators: Mapping[str, bytes] = {}
         self._steered = self._steers() if settings.steered else None
         identity = Identity(settings.tenant, settings.device, settings.account)
         self._certified = self._certifies(identity) if settings.certified else None
@@ -95,8 +94,7 @@ class Device:
         """Registers it if it isn't yet, and starts it."""
         if not trust.read(self._state).ack_keys:
             await self._register()
-        known = trust.read(self._state)
-        self._trusted, self._operators = known.ack_keys, known.operator_keys
+        self._trusted = trust.read(self._state).ack_keys
         await self.robot.start()
         tell(ready=True)
 
@@ -128,6 +126,7 @@ class Device:
             "in_flight_max": robot.in_flight_max,
             "over_window": robot.over_window,
             "mute": robot.mute,
+            "off_s": self._clock.off_s,
             "over_mqtt": robot.over_mqtt,
             "certificate": self._certified.look() if self._certified is not None else "",
         }
@@ -149,8 +148,10 @@ class Device:
                     raise
                 await self._clock.sleep(1)
         trust.keep_api_key(self._state, registered.api_key)
-        believed = over.authority + (self._way("mqtt").authority if settings.certified else "")
+        believed = over.authority + (self._way("mqtt").authority if settings.certified or settings.steered else "")
         trust.write(self._state, registered.keys, believed, registered.operator_keys)
+        if settings.steered and not settings.certified:
+            self._pair.keep(Path(self._way("mqtt").certificate), Path(self._way("mqtt").key))
         if registered.certificate is not None:
             self._pair.take(registered.certificate.encode(), self._name)
             self._pair.promote()
@@ -185,13 +186,12 @@ class Device:
     def _steers(self) -> Steered:
         """What it does is told at once, before its result is: a power cut must not take it along."""
         settings, chance = self._settings, seeded(self._settings.seed + 1)
-        whom = Whom(lambda: self._operators, lambda: self._trusted)
+        ends = {way.transport: (HOST, way.port) for way in settings.ways}
         return Steered(
-            whom,
+            profile_toml(settings.tenant, settings.device, settings.account, ends),
             self._clock,
             lambda: chance.uniform(0, STEP_S_MAX),
             lambda line: tell(say=line),
-            starts=settings.starts,
             told=lambda what, how: tell(did=[what, how]),
         )
 

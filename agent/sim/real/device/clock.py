@@ -21,9 +21,19 @@ class LeapingClock(SystemClock):
     def leap(self, seconds: float) -> None:
         self._leapt_s += seconds
 
+    @property
+    def off_s(self) -> float:
+        """By how much its wall clock is wrong."""
+        return self._stepped_s
+
     def step(self, seconds: float) -> None:
         """Wall time alone."""
         self._stepped_s += seconds
+
+    def attest(self, moment: datetime.datetime) -> None:
+        """By a backend that lives by the machine's clock; how far this one leapt from that stays."""
+        if self._quality != "ntp":
+            self._stepped_s, self._quality = (moment - super().utc()).total_seconds(), "signed"
 
     def utc(self) -> datetime.datetime:
         return super().utc() + datetime.timedelta(seconds=self._before_s + self._leapt_s + self._stepped_s)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 
+from agent.billing.access.keyfile import backend_key
 from agent.clock import Clock
 from agent.contract import wire
 from agent.link.auth import api_key
@@ -24,8 +25,8 @@ from agent.sim.real.backend import Backend
 from agent.sim.real.broker import HOST, Broker
 from agent.sim.real.robot import RobotProcess
 from agent.sim.world.evidence import DROPPED, Attack
-from agent.sim.world.fleet import attacker
-from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen
+from agent.sim.world.fleet import attacker, insider
+from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen, Tried
 from agent.sim.world.fleet.operator import Operator
 from agent.store import trust
 from agent.store.keys import Keys
@@ -72,16 +73,24 @@ class Hijack:
         await self._as_robot(body, other)
         old = self._operator.long_ago(device, HELD_BACK_S)
         loot = Loot(stolen, self._seen(device), self._seen(other), Seen(old.command.cmd_id, old.content))
-        for tried in attacker.against(f"{self._tenant}/{device}", loot, self._chance, big_bytes=BIG_BYTES):
-            await self._send(device, tried.topic, tried.content, retained=tried.retained)
-            self._note(tried.kind, device, f"audit {tried.code}" if tried.code else "answered", tried.cmd_id)
-            await self._clock.sleep(PAUSE_S)
+        name, backend = f"{self._tenant}/{device}", await asyncio.to_thread(backend_key, self._backend.state, self._clock, pinned=True)
+        await self._try(device, attacker.against(name, loot, self._chance, big_bytes=BIG_BYTES))
+        await self._try(device, [*insider.commands(self._operator, device), *insider.twins(name, backend, big_bytes=BIG_BYTES)])
+        await self._send(device, wire.DESIRED, insider.tried(name, backend))
+        await self._clock.sleep(insider.OPENED_ANEW_S)
+        await self._try(device, insider.late(name, backend, now="2026-11-01T00:00:00Z"))
         epoch = next((heard.epoch for heard in reversed(body.heard)), EPOCH)
         content, marks = attacker.forged_ack(device, epoch, 10_000, stolen)
         await self._send(device, wire.ACK, content, marks)
         self._note("forged ack", device, f"said {DROPPED}")
         await self._bill(body, device, attacker.forged_batch(self._tenant, device, epoch, stolen), "fork")
         await self._bill(body, other, attacker.forged_batch(self._tenant, other, EPOCH, stolen), "refused")
+
+    async def _try(self, device: str, tries: Sequence[Tried]) -> None:
+        for tried in tries:
+            await self._send(device, tried.topic, tried.content, retained=tried.retained)
+            self._note(tried.kind, device, tried.proof, tried.cmd_id)
+            await self._clock.sleep(PAUSE_S)
 
     async def broker(self, devices: Sequence[str], seconds: float) -> None:
         """For so long commands and acks that went by are altered, doubled and kept."""

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from random import Random  # noqa: TID251  the type alone; chance is handed in
 
+from agent.contract import wire
 from agent.contract.signing import SigningKey
 from agent.sim.simulated.backend import Backend, Down
 from agent.sim.simulated.broker import Broker, Message
 from agent.sim.simulated.fleet.desk import Desk
 from agent.sim.world.evidence import DROPPED, Attack
-from agent.sim.world.fleet import attacker
-from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen
+from agent.sim.world.fleet import attacker, insider
+from agent.sim.world.fleet.attacker import HELD_BACK_S, Loot, Seen, Tried
 from agent.sim.world.robot import Robot
 
 TAMPERED_SHARE = 0.4
@@ -33,15 +34,23 @@ class Hijack:
         old = self._desk.operator.long_ago(device, HELD_BACK_S)
         held_back = Seen(old.command.cmd_id, old.content)
         loot = Loot(stolen, self._seen(device), self._seen(other), held_back)
-        for tried in attacker.against(f"{self._tenant}/{device}", loot, self._chance):
-            self._broker.answer(Message(tried.topic, self._tenant, device, tried.content, {}, b"", tried.retained))
-            self._note(tried.kind, device, f"audit {tried.code}" if tried.code else "answered", tried.cmd_id)
-            await asyncio.tasks.sleep(PAUSE_S)
+        name, backend = f"{self._tenant}/{device}", self._backend.key
+        await self._try(device, attacker.against(name, loot, self._chance))
+        await self._try(device, [*insider.commands(self._desk.operator, device), *insider.twins(name, backend)])
+        self._broker.answer(Message(wire.DESIRED, self._tenant, device, insider.tried(name, backend), {}, b""))
+        await asyncio.tasks.sleep(insider.OPENED_ANEW_S)
+        await self._try(device, insider.late(name, backend, now="2026-11-01T00:00:00Z"))
         content, marks = attacker.forged_ack(device, epoch, 10_000, stolen)
         self._broker.answer(Message("ack", self._tenant, device, content, marks, b"nobody asked"))
         self._note("forged ack", device, f"said {DROPPED}")
         await self._bills(device, stolen, epoch, "fork")
         await self._bills(other, stolen, "e" * 32, "forbidden")
+
+    async def _try(self, device: str, tries: Sequence[Tried]) -> None:
+        for tried in tries:
+            self._broker.answer(Message(tried.topic, self._tenant, device, tried.content, {}, b"", tried.retained))
+            self._note(tried.kind, device, tried.proof, tried.cmd_id)
+            await asyncio.tasks.sleep(PAUSE_S)
 
     async def broker(self, seconds: float) -> None:
         """Alters, doubles and holds back what goes to robots, for so long."""

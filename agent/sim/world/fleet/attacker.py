@@ -26,6 +26,9 @@ HELD_BACK_S = 30 * 24 * 3600
 """So old is a command that a broker has held back."""
 
 
+CLOCK = "clock"
+
+
 class Tried(NamedTuple):
     """One message to a robot, and what the robot must say of it."""
 
@@ -33,10 +36,15 @@ class Tried(NamedTuple):
     topic: str
     content: bytes
     code: str
-    """Of its refusal, or those it may have; empty: it is answered as it was before, and done no second time."""
+    """Of its refusal, or those it may have; empty: it is answered as it was before, and done no second time; CLOCK: no clock goes wrong."""
     retained: bool = False
     cmd_id: str = ""
     """Of what must not be done."""
+
+    @property
+    def proof(self) -> str:
+        """As an `Attack` has it."""
+        return CLOCK if self.code == CLOCK else f"audit {self.code}" if self.code else "answered"
 
 
 class Loot(NamedTuple):

@@ -6,7 +6,7 @@ ordered -> published, again and again -> answered for good
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.clock import Clock, seeded
 from agent.contract import wire
@@ -29,6 +29,13 @@ NOT_TAKEN = ("stale", "replayed", "busy")
 
 ONCE = "say"
 """The op that must never be done twice."""
+
+
+class Amiss(NamedTuple):
+    """A command that is signed, and must not be done."""
+
+    cmd_id: str
+    content: bytes
 
 
 @dataclass(slots=True)
@@ -88,6 +95,19 @@ class Operator:
         given = max(one.command.iat - age_s, 0)
         old = one.command.model_copy(update={"iat": given, "exp": given + VALID_S, "session_nonce": "of another connection"})
         return Ordered(old, device, one.next_at, content=command.signed(old, self._key))
+
+    def amiss(self, device: str, changes: Mapping[str, Any]) -> Amiss:
+        """A command to say something, with something wrong about it; it is in nobody's list."""
+        one = self.order(device)
+        del self.orders[one.command.cmd_id]
+        birth = self._births.get(device)
+        told = {"op": ONCE, "args": arguments(ONCE, one.command.cmd_id), "session_nonce": birth.nonce if birth else ""}
+        return Amiss(one.command.cmd_id, command.signed(one.command.model_copy(update=told | dict(changes)), self._key))
+
+    @property
+    def now_s(self) -> int:
+        """Seconds since 1970, by his clock."""
+        return int(self._clock.utc().timestamp())
 
     def due(self) -> Sequence[Ordered]:
         """What is to be published now."""

@@ -9,6 +9,9 @@ from agent.sim.world.fleet.operator import ONCE, Ordered
 TOLD_MAX = 3
 """Of what is wrong, so many are named."""
 
+OFF_S_MAX = 60.0
+"""A clock may be wrong by so much: what a slow connection does to a signed time."""
+
 DOES = {"say": "speak", "privacy.forget": "forget"}
 """Op -> what a robot does; of the others nobody keeps count."""
 
@@ -52,6 +55,9 @@ def _harm(one: Attack, found: Evidence) -> str:
         noted = order is not None and order.told > 1
     elif where == "broker":
         return "" if what == REFUSED else f"the broker lets it through ({what})"
+    elif where == "clock":
+        off_s = abs(found.clocks.get(one.device, 0.0))
+        return "" if off_s < OFF_S_MAX else f"its clock is wrong by {off_s:.0f} s"
     elif where == "said":
         noted = any(what in line for line in found.says.get(one.device, ()))
     else:
