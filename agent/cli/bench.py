@@ -122,6 +122,22 @@ def engines(
 
 
 @app.command()
+def idle(
+    *,
+    seconds: Annotated[float, typer.Option("--seconds", min=10, help="Over which it is measured.")] = 60,
+    state_dir: StateDir = None,
+    profile: ProfileName = "hotel",
+    as_json: AsJson = False,
+) -> None:
+    """What a robot that listens takes of a core while nobody speaks, through virtual sound devices."""
+    del state_dir
+    from agent.bench import idle as measured
+
+    told = run(measured.run(profile, seconds))
+    out(as_json, told, lambda console: console.print_json(data=told))
+
+
+@app.command()
 def talk(
     *,
     corpus: Annotated[Path, typer.Option("--corpus", help="Questions, small talk, speech with transcripts.")] = Path("tests/golden"),

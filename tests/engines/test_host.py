@@ -14,6 +14,7 @@ from agent.clock import SystemClock
 from agent.engines import call as calling
 from agent.engines.child import Child
 from agent.engines.host import Hosted, start
+from agent.engines.life import HELD_BYTES_MAX, Life
 from agent.engines.wire import receive
 from agent.errors import EngineFailed
 from agent.ports import EngineSettings
@@ -164,3 +165,28 @@ def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow()
         ours.setblocking(True)
         told = ours.makefile("rb")
         assert [receive(told), receive(told)] == [("step", 1, "first", None), ("step", 1, "second", None)]
+
+
+def test_what_is_written_in_one_go_reaches_the_child_at_once_and_nothing_is_lost_at_its_end() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=ours)
+            process = await asyncio.create_subprocess_exec("true")
+            life = Life("vad_scripted", process, reader, writer)
+            for number in range(3):
+                await life.write(("item", 1, number))
+                with pytest.raises(BlockingIOError):
+                    theirs.recv(1)
+            await asyncio.sleep(0)
+            await life.write(("item", 1, bytes(HELD_BYTES_MAX)))  # not held any longer
+            theirs.setblocking(True)
+            told = theirs.makefile("rb")
+            assert [receive(told) for _ in range(3)] == [("item", 1, number) for number in range(3)]
+            assert receive(told) == ("item", 1, bytes(HELD_BYTES_MAX))
+            await life.write(("cancel", 1))
+            await life.end()
+            assert [receive(told), receive(told)] == [("cancel", 1), None]
+
+    asyncio.run(main())

@@ -11,15 +11,17 @@ import pytest
 import soundfile
 
 from agent import profile as profiles
+from agent.dialog.turn import Floor
 from agent.engines.scripted import VadScripted
 from agent.errors import BadInput
-from agent.live import Patient
+from agent.live import IDLE_MS, Patient, _patience_ms
 from agent.ports import Began, EngineSettings
 from agent.profile import Hearing
 from agent.sim.clock import SimulatedClock
 from agent.talking import Asked, checked
 from agent.talking.album import PICTURES_MAX, Album
 from agent.talking.now import Sums, rest, trouble
+from agent.values import FRAME_MS
 from tests.audio.local import ListMicrophone, LocalEngine
 
 
@@ -42,6 +44,22 @@ def test_trouble_names_who_is_deaf_and_who_is_mute() -> None:
     assert trouble(well) == ""
     gone = {"microphone": {"device": "m", "hearing": False, "why": "gone"}, "speaker": {"device": "s", "speaking": False, "why": "off"}}
     assert trouble(gone) == "deaf: microphone m: gone; mute: speaker s: off"
+
+
+@pytest.mark.parametrize(
+    ("floor", "stirring", "patience_ms"),
+    [
+        ("listening", False, IDLE_MS),
+        ("listening", True, FRAME_MS),
+        ("hearing", True, FRAME_MS),
+        ("answering", False, FRAME_MS),
+        ("doubting", True, FRAME_MS),
+        ("speaking", False, 0),
+        ("speaking", True, 0),
+    ],
+)
+def test_sound_waits_to_be_heard_only_while_nobody_stirs(floor: Floor, stirring: bool, patience_ms: int) -> None:
+    assert _patience_ms(floor, stirring=stirring) == patience_ms
 
 
 def test_sums_are_exact() -> None:
