@@ -41,6 +41,17 @@ def _unrecorded(found: Evidence, audit: Mapping[tuple[str, str], int]) -> list[s
         told = sum(audit.get((device, code), 0) for code in codes.split(","))
         if told < count:
             wrong.append(f"{count} attacks on {device} that are {codes}, and the log tells of {told}")
+    return wrong or _counted_twice(made, audit)
+
+
+def _counted_twice(made: Mapping[tuple[str, str], int], audit: Mapping[tuple[str, str], int]) -> list[str]:
+    """Where two kinds may have the same code, no line of the log stands for both."""
+    wrong = []
+    for device in sorted({device for device, _ in made}):
+        count = sum(number for (owner, _), number in made.items() if owner == device)
+        named = {code for owner, codes in made if owner == device for code in codes.split(",")}
+        if (told := sum(audit.get((device, code), 0) for code in named)) < count:
+            wrong.append(f"{count} attacks on {device} in all, and the log tells of {told}")
     return wrong
 
 

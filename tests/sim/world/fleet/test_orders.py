@@ -1,5 +1,6 @@
 """What commands and attacks have come to is told rightly, whatever went wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,12 +76,15 @@ def test_a_scenario_without_commands_has_not_shown_anything() -> None:
         (Attack("replayed", ROBOT, "answered", ID.format(1)), True),
         (Attack("replayed", ROBOT, "answered", ID.format(2)), False),
         (Attack("done", ROBOT, "audit bad-signature", ID.format(3)), False),
+        (Attack("replayed time", ROBOT, "clock"), True),
+        (Attack("replayed time", "sim-0002", "clock"), False),
     ],
 )
 def test_an_attack_is_on_record_and_did_no_harm(attack: Attack, *, ok: bool) -> None:
     given = (ordered(1, "say", "succeeded", told=2), ordered(2, "say", "succeeded"))
     did = {("speak", ID.format(1)): 1, ("speak", ID.format(2)): 1, ("speak", ID.format(3)): 1}
     evidence = found(*given, did=did, attacks=(attack,))
+    evidence = replace(evidence, clocks={ROBOT: -2.0, "sim-0002": 90.0})
     assert orders.attacks(evidence, {(ROBOT, "bad-signature"): 1})[0] is ok
 
 
@@ -90,3 +94,11 @@ def test_the_log_must_tell_of_as_many_attacks_as_there_were() -> None:
     ok, says = orders.attacks(evidence, {(ROBOT, "bad-signature"): 2})
     assert not ok
     assert "tells of 2" in says
+
+
+def test_no_line_of_the_log_stands_for_two_attacks() -> None:
+    evidence = found(attacks=(Attack("old", ROBOT, "audit expired,stale"), Attack("older", ROBOT, "audit stale,replayed")))
+    assert orders.attacks(evidence, {(ROBOT, "expired"): 1, (ROBOT, "stale"): 1})[0]
+    ok, says = orders.attacks(evidence, {(ROBOT, "stale"): 1})
+    assert not ok
+    assert "2 attacks" in says
