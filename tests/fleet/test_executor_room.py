@@ -170,6 +170,7 @@ async def records_left(bench: Bench) -> int:
     return done
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("taken", [True, False])
 def test_many_valid_commands_cost_next_to_no_record_of_usage(disk: RecordedDisk, taken: bool) -> None:
     """Large ones of all kinds, to a robot whose disk is full, by a broker that takes the results or does not."""
