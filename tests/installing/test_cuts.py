@@ -13,6 +13,8 @@ from agent.installing.layout import Layout
 from tests.installing.made import archive, booted, install, laid, machine, runs
 
 STEPS = ("_lay_model", "_make_version", "begin_trial", "switch", "_lay_units", "reload", "restart", "verdict", "prune")
+EVERY_STEP = [one if one == "switch" else pytest.param(one, marks=pytest.mark.long) for one in STEPS]
+
 BACKWARDS = ("switch", "_lay_units", "end_trial", "reload", "restart")
 
 
@@ -44,7 +46,7 @@ def place_of(step: str, scripted: object) -> Any:
     return next(one for one in (making, steps, health, Layout, scripted) if hasattr(one, step))
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY_STEP)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_an_upgrade_cut_off_anywhere_is_completed_by_doing_it_again(
     step: str, after: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
