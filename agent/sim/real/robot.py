@@ -16,7 +16,8 @@ from agent.errors import NoLink
 from agent.sim.real.device.settings import Settings, Way
 from agent.sim.real.process import Child
 from agent.sim.world.evidence import Heard
-from agent.sim.world.robot import Say, copied
+from agent.sim.world.robot import Say
+from agent.sim.world.witnessed import copied
 
 START_SECONDS_MAX = 60
 """To be registered and ready: with twenty others on two cores that took up to 10."""

@@ -23,8 +23,8 @@ from agent.sim.real.proxy import Weather as Line
 from agent.sim.real.robot import HOUR_S, Identity, RobotProcess
 from agent.sim.world.evidence import Body, Evidence, Heard, by_device
 from agent.sim.world.play import lose_newest
-from agent.sim.world.robot import before_pruning
 from agent.sim.world.scenario import Scenario, Weather
+from agent.sim.world.witnessed import before_pruning
 
 TENANT, ACCOUNT = "demo", "hotel"
 
@@ -46,14 +46,13 @@ class RealWorld:
 
         `real`: how many of the robots have real engines; they need weights.
         """
-        hours = sum(phase.leap_hours for phase in story.phase)
+        self._leapt_s = -HOUR_S * sum(phase.leap_hours for phase in story.phase)
         self._folder, self._seed, self._clock, self._keep = folder, seed, clock, keep
         self._real, self._story, self._untrusted = real, story, round(devices * story.untrusted_clocks)
-        self._operators_clock = LeapingClock(leapt_s=-hours * HOUR_S)
+        self._operators_clock = LeapingClock(leapt_s=self._leapt_s)
         self._desk: Desk | None = None
         self._enrolled: Enrolled | None = None
         self._hijack: Hijack | None = None
-        self._leapt_s = -hours * HOUR_S
         self._names = [f"sim-{number:04d}" for number in range(1, devices + 1)]
         self._bodies: dict[str, RobotProcess] = {}
         self._starting = asyncio.Semaphore(STARTING_MAX)

@@ -27,7 +27,7 @@ from agent.contract.signing import SEED_BYTES, SigningKey
 from agent.errors import BadInput
 from agent.sim.simulated.broker import Broker, Message
 from agent.sim.simulated.network import Trace
-from agent.sim.world.robot import copied
+from agent.sim.world.witnessed import copied
 
 T = TypeVar("T")
 

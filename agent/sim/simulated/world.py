@@ -21,8 +21,9 @@ from agent.sim.world.fleet.steered import STEP_S_MAX, Steered, Whom, profile_tom
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
 from agent.sim.world.play import backups, lose_newest
-from agent.sim.world.robot import Robot, Say, before_pruning, copied
+from agent.sim.world.robot import Robot, Say
 from agent.sim.world.scenario import Weather
+from agent.sim.world.witnessed import before_pruning, copied
 from agent.store.ledger.chain import Identity
 
 TENANT, ACCOUNT = "demo", "hotel"
