@@ -20,6 +20,11 @@ def write_durably(path: Path, content: bytes) -> None:
 
     A `.part` that is there already is removed and never written to: it may be a link that leads elsewhere.
     """
+    rename_durably(put_beside(path, content), path)
+
+
+def put_beside(path: Path, content: bytes) -> Path:
+    """The first half of it: what is to be there is on the disk, as the `.part` that is returned, and only the name is to be changed."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
@@ -29,7 +34,7 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    rename_durably(part, path)
+    return part
 
 
 def rename_durably(old: Path, new: Path) -> None:

@@ -52,7 +52,7 @@ async def decommission(profile: Profile, state: Path, clock: Clock, say: Say, *,
     if not await asyncio.to_thread(state.is_dir):
         raise BadInput(f"{state}: there is no robot here", "check --state-dir")
     mark, lost, unsent, told = state / LEAVING_FILE, 0, 0, True
-    known = _far(mark) != STRUCK_OFF and bool(trust.read(state).ack_keys)
+    known = _far(mark) != STRUCK_OFF and _registered(state, force=force)
     if known and _far(mark) == b"":
         await _drained(profile, state, clock, say, force=force)
     lock = locked(state)
@@ -87,6 +87,16 @@ def wipe(state: Path, gone: Callable[[Path], None] = lambda _: None) -> None:
     for folder in sorted((path for path in state.rglob("*") if path.is_dir()), reverse=True):
         folder.rmdir()
     sync_folder(state)
+
+
+def _registered(state: Path, *, force: bool) -> bool:
+    """Where it can't be read, `force` takes it for registered: what then can't be sent or told is said. Raises BadInput without."""
+    try:
+        return bool(trust.read(state).ack_keys)
+    except BadInput:
+        if not force:
+            raise
+        return True
 
 
 def _far(mark: Path) -> bytes:

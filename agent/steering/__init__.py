@@ -51,7 +51,7 @@ class FromAfar:
         self._profile, self._folder, self._clock, self._say, self._log = profile, folder, clock, say, log
         held = profiles.load(profile)
         self._device = audience_of(held.device.tenant, held.device.id)
-        self._believed = trust.Watched(folder, say)
+        self._believed = trust.Watched(folder, say, clock)
         self._heard = False
         """The robot heard when it was closed last, or before what is on trial."""
         self._remote: Remote | None = None
@@ -64,6 +64,7 @@ class FromAfar:
         """See the port. Raises LedgerBusy where another process has this robot: its twin is not ours to try."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         Lock(self._folder).release()
+        self._believed.now()  # mended, if need be, before the links are told whom to believe
         return await self._begun().begin()
 
     async def failed(self, why: str) -> bool:

@@ -21,7 +21,7 @@ from agent.link.auth import api_key
 from agent.link.mqtt.message import Incoming
 from agent.link.mqtt.steady import Mqtt
 from agent.ports import LinkSettings
-from agent.profile import Sync
+from agent.profile import Endpoint, Sync
 from agent.sim.clock import SimulatedClock
 from agent.sim.real.broker import HOST
 from agent.store import trust
@@ -230,3 +230,16 @@ def test_a_robot_of_nobody_is_wiped_and_one_that_is_not_there_is_told(tmp_path: 
     told = asyncio.run(enrolment.decommission(profile, tmp_path / "state", SimulatedClock(), print))
     assert told["struck_off"] is False
     assert names(tmp_path / "state") == []
+
+
+def test_one_that_can_t_read_whom_to_believe_is_wiped_by_force_alone(tmp_path: Path) -> None:
+    profile, said, state = profile_of("r", Sync(https=Endpoint(host=HOST, port=1))), list[str](), tmp_path / "state"
+    state.mkdir()
+    (state / trust.TRUST_FILE).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"trust\.toml"):
+        asyncio.run(enrolment.decommission(profile, state, SimulatedClock(), said.append))
+    assert names(state) == [trust.TRUST_FILE]
+    told = asyncio.run(enrolment.decommission(profile, state, SimulatedClock(), said.append, force=True))
+    assert told["struck_off"] is False
+    assert said[-1].startswith("the backend still knows this robot: ")
+    assert names(state) == []

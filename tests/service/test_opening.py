@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -107,13 +107,14 @@ def test_a_robot_opened_anew_waits_for_the_books_without_systemd_too(tmp_path: P
     assert asyncio.run(asyncio.wait_for(run, 60)).kind == "restart"
 
 
-@pytest.mark.parametrize("damage", [b"\x00\xff garbage", b"", None])
-def test_damaged_trust_costs_a_robot_its_links_and_not_its_voice(tmp_path: Path, damage: bytes | None) -> None:
-    """`None`: the keys are well, but the authority is none; empty: as before its registration, nothing is wrong."""
+@pytest.mark.parametrize("damage", [b"\x00\xff garbage", b"", None, False])
+def test_damaged_trust_costs_a_robot_its_links_and_not_its_voice(tmp_path: Path, damage: bytes | Literal[False] | None) -> None:
+    """`None`: the keys are well, but the authority is none; `False`: as before its registration, nothing is wrong."""
     profile = tmp_path / "kiosk.toml"
     profile.write_text(Path("device_profiles/scripted.toml").read_text() + '[sync.mqtt]\nhost = "127.0.0.1"\nport = 1\n')
     key = '[[ack_key]]\nkid = "{}"\nx = "{}"\n'.format(*_key())
-    (tmp_path / trust.TRUST_FILE).write_bytes(damage if damage is not None else f'authority = "nobody"\n{key}'.encode())
+    if damage is not False:
+        (tmp_path / trust.TRUST_FILE).write_bytes(damage if damage is not None else f'authority = "nobody"\n{key}'.encode())
     grave: list[str] = []
 
     async def main() -> None:
@@ -133,7 +134,7 @@ def test_damaged_trust_costs_a_robot_its_links_and_not_its_voice(tmp_path: Path,
         await asyncio.wait({serving})
 
     asyncio.run(asyncio.wait_for(main(), 60))
-    assert [line.startswith("sync: nothing leaves this robot, its records stay here: ") for line in grave] == [True] * (damage != b"")
+    assert [line.startswith("sync: nothing leaves this robot, its records stay here: ") for line in grave] == [True] * (damage is not False)
 
 
 def _key() -> tuple[str, str]:

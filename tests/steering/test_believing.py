@@ -1,5 +1,6 @@
 """A file of whom to believe that is damaged keeps nobody from telling the robot whom to believe."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_robot_that_runs_learns_from_the_next_twin_and_its_next_start_knows(tm
     wanted = trust.Trust({one.key_id: one.public for one in (OLD, NEW)}, "PEM", {OPERATOR.key_id: OPERATOR.public})
     assert trust.read(tmp_path) == wanted
     assert any("whom to believe" in line for line in said)
+
+
+def test_what_went_while_it_ran_is_there_before_it_is_opened_anew(tmp_path: Path) -> None:
+    before = trust.write(tmp_path, jwks([OLD.public]), "PEM", jwks([OPERATOR.public]))
+    steers = afar(tmp_path, [])
+    asyncio.run(steers.beside())
+    (tmp_path / trust.TRUST_FILE).unlink()
+    asyncio.run(steers.beside())
+    assert trust.read(tmp_path) == before
 
 
 def test_one_that_starts_with_it_does_not_guess_and_learns_from_a_registration(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """Whom to believe is read again when it has changed, and stays as it was where the file can't be read."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from agent.contract.registration import jwks
 from agent.contract.signing import SigningKey
+from agent.sim.clock import SimulatedClock
 from agent.store import trust
 
 ONE, TWO = (SigningKey.from_seed(bytes([number]) * 32) for number in (1, 2))
@@ -12,7 +16,7 @@ ONE, TWO = (SigningKey.from_seed(bytes([number]) * 32) for number in (1, 2))
 
 def test_a_change_is_seen_and_damage_is_said_once_and_survived(tmp_path: Path) -> None:
     said: list[str] = []
-    watched = trust.Watched(tmp_path, said.append)
+    watched = trust.Watched(tmp_path, said.append, SimulatedClock())
     assert not watched.now().ack_keys
     trust.write(tmp_path, jwks([ONE.public]), "", jwks([TWO.public]))
     assert set(watched.now().operator_keys) == {TWO.key_id}
@@ -31,9 +35,72 @@ def test_what_was_damaged_at_the_start_is_not_written_over_but_a_registration_me
     said: list[str] = []
     damaged = os.urandom(200)
     (tmp_path / trust.TRUST_FILE).write_bytes(damaged)
-    watched = trust.Watched(tmp_path, said.append)
+    watched = trust.Watched(tmp_path, said.append, SimulatedClock())
     assert watched.now() == watched.now() == trust.Trust()
     assert len(said) == 1
     assert (tmp_path / trust.TRUST_FILE).read_bytes() == damaged
     trust.write(tmp_path, jwks([ONE.public]), "PEM")  # of a backend that tells no operators
     assert watched.now() == trust.read(tmp_path) == trust.Trust({ONE.key_id: ONE.public}, "PEM")
+
+
+CUT = b"\n[[operator_key]]"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: file.write_bytes(b""),
+        lambda file: file.unlink(),
+        lambda file: file.write_bytes(b'authority = "PEM"\n'),
+        lambda file: file.write_bytes(file.read_bytes().partition(CUT)[0]),
+        lambda file: file.write_bytes(file.read_bytes().partition(CUT)[0] + b"\n"),
+    ],
+    ids=["emptied", "gone", "no key", "cut at a table", "cut behind it"],
+)
+def test_what_is_still_toml_is_damage_all_the_same_and_mended(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    said: list[str] = []
+    watched = trust.Watched(tmp_path, said.append, SimulatedClock())
+    trust.write(tmp_path, jwks([ONE.public]), "PEM", jwks([TWO.public]))
+    before = watched.now()
+    damage(tmp_path / trust.TRUST_FILE)
+    assert watched.now() == before == trust.read(tmp_path)
+    assert before.operator_keys
+    assert len(said) == 2
+
+
+def test_a_mend_that_the_disk_refuses_is_tried_again_once_a_minute_and_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    clock, file, in_the_way = SimulatedClock(), tmp_path / trust.TRUST_FILE, tmp_path / f"{trust.TRUST_FILE}.part"
+    watched = trust.Watched(tmp_path, said.append, clock)
+    trust.write(tmp_path, jwks([ONE.public]), "PEM", jwks([TWO.public]))
+    before = watched.now()
+    in_the_way.mkdir()
+    for damage in (b"", b"\0", b""):  # another one meanwhile is no other try
+        file.write_bytes(damage)
+        assert watched.now() == before
+    for _ in range(3):
+        clock.advance(trust.AGAIN_S)
+        assert watched.now() == before
+    assert len(said) == 2
+    in_the_way.rmdir()
+    assert watched.now() == before
+    assert file.read_bytes() == b"", "not yet"
+    clock.advance(trust.AGAIN_S)
+    assert watched.now() == before == trust.read(tmp_path)
+    assert said[2:] == ["whom to believe: written anew as it was"]
+    file.unlink()
+    assert watched.now() == trust.read(tmp_path) == before
+    assert len(said) == 5
+
+
+def test_what_is_well_again_by_itself_is_taken_as_it_is(tmp_path: Path) -> None:
+    watched = trust.Watched(tmp_path, lambda _: None, clock := SimulatedClock())
+    trust.write(tmp_path, jwks([ONE.public]), "PEM")
+    assert watched.now().ack_keys
+    (tmp_path / f"{trust.TRUST_FILE}.part").mkdir()
+    (tmp_path / trust.TRUST_FILE).unlink()
+    assert watched.now().ack_keys
+    (tmp_path / f"{trust.TRUST_FILE}.part").rmdir()
+    trust.write(tmp_path, jwks([TWO.public]), "PEM")
+    clock.advance(trust.AGAIN_S)
+    assert watched.now() == trust.read(tmp_path) == trust.Trust({TWO.key_id: TWO.public}, "PEM")
