@@ -119,10 +119,11 @@ def asking(profile: Profile, state: Path, authority: Path | None, clock: Clock) 
 async def introduced(settings: LinkSettings, state: Path, token: str, clock: Clock, csr: str = "") -> Registered:
     """Registers, and keeps whom to believe and what to show; the caller owns the folder. `csr` (PEM) asks for a certificate."""
     told = await registered_at(settings, token, Keys(state, clock).current, csr)
+    keep = trust.prepared(state, told.keys, settings.authority, told.operator_keys)  # where that can't be, a twin's word stays owed
     book = Remote(state, lambda _: None)
     if (standing := twin.superseded(book.standing)) != book.standing:
         book.put(standing)  # first: after a power cut between the two the same token is shown again
-    trust.write(state, told.keys, settings.authority, told.operator_keys)
+    keep()
     trust.keep_api_key(state, told.api_key)
     return told
 

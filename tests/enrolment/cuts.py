@@ -10,7 +10,7 @@ from agent.store import keys, pair, trust
 
 WRITES = {
     pair: ("write_durably", "rename_durably", "sync_folder"),
-    trust: ("write_durably",),
+    trust: ("write_durably", "put_beside", "rename_durably"),
     keys: ("write_durably", "rename_durably"),
     leaving: ("write_durably", "sync_folder"),
     contact: ("write_durably",),

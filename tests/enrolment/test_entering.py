@@ -62,6 +62,22 @@ def test_a_robot_that_can_t_read_whom_to_believe_is_mended_by_enrolling_it_again
     assert Remote(robot.state, robot.said.append).standing == replace(owed, owed={})
 
 
+def test_what_a_twin_brought_stays_owed_where_the_disk_refuses_what_a_registration_brings(house: House) -> None:
+    robot = house.enrolled()
+    before, in_the_way = trust.read(robot.state), robot.state / f"{trust.TRUST_FILE}.part"
+    owed = Standing(version=7, state="applied", owed={"ack_keys": jwks([OPERATOR.public])})
+    Remote(robot.state, robot.said.append).put(owed)
+    token = house.token(robot.name)
+    in_the_way.mkdir()
+    with pytest.raises(BadInput, match="check space and rights"):
+        robot.enroll(token)
+    assert Remote(robot.state, robot.said.append).standing == owed
+    assert trust.read(robot.state) == before
+    in_the_way.rmdir()
+    robot.enroll(token)
+    assert Remote(robot.state, robot.said.append).standing == replace(owed, owed={})
+
+
 def test_the_same_token_again_is_the_same_robot(house: House) -> None:
     robot = house.robot()
     token = house.token(robot.name)
