@@ -47,7 +47,8 @@ class CommandBook(Protocol):
         ...
 
     async def spare(self) -> bool:
-        """Where there is no room: whether one more command may be written down all the same, for few results wait for the broker.
+        """Where there is no room: whether one more command may be written down all the same, for few wait to be run
+        or, as results, for the broker.
 
         What it takes of the file, older results give back.
         """

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from agent.fleet.commands import COMMANDS, spec
 from agent.ports import Known
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import RecordedDisk, recorded
-from agent.sim.world.loop import run
+from agent.sim.world.inline import InlineWriter
+from agent.sim.world.loop import RobotClock, run
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
 from agent.store.ledger.commands import SPARE_RESULTS
 from agent.store.ledger.space import Limits
 from agent.store.ledger.writer import Writer
-from tests.fleet.steered import Bench, cmd_id
+from tests.fleet.steered import ROBOT, Bench, cmd_id
 from tests.store.test_ledger import usage
 
 KIBIBYTE = 1024
@@ -104,6 +106,29 @@ def test_a_broker_that_takes_no_results_gets_no_more_of_them_without_room(tmp_pa
     run(main())
 
 
+def test_what_waits_to_be_run_counts_among_what_may_wait(tmp_path: Path) -> None:
+    """Commands that are open, and results: together no more than SPARE_RESULTS."""
+
+    async def main() -> None:
+        book = Full(tmp_path, ROBOT, RobotClock(seed=1), writer=InlineWriter)
+        for number in range(1, SPARE_RESULTS + 1):
+            assert await book.spare()
+            known = Known(cmd_id(number), "k", number, "usage.flush", "accepted", b"{}", b"")
+            await book.accept(known)
+            if number % 3 == 0:
+                await book.began(known.cmd_id)
+            if number % 3 == 1:
+                await book.settle(replace(known, state="succeeded", result=b"{}"), f"cmd/res/{known.cmd_id}")
+        assert not await book.spare()
+        await book.settle(replace(known, cmd_id=cmd_id(2), seq=2, state="succeeded", result=b"{}"), f"cmd/res/{cmd_id(2)}")
+        assert not await book.spare()
+        await book.delivered([cmd_id(1)])
+        assert await book.spare()
+        await book.aclose()
+
+    run(main())
+
+
 def test_an_old_answer_is_told_again_without_being_written_again(tmp_path: Path) -> None:
     async def main() -> None:
         async with Bench(tmp_path, ledger=Full) as bench:
@@ -123,10 +148,12 @@ def test_new_results_take_the_place_of_old_ones_without_room(tmp_path: Path) -> 
         book = (bench := Bench(tmp_path, ledger=Full)).book
         async with bench:
             Full.has_room = True
-            for number in range(1, 101):
-                known = Known(cmd_id(number), "k", number, "ping", "succeeded", b"{}", b"r" * 100)
-                await book.settle(known, f"cmd/res/{known.cmd_id}")
-            Full.has_room = False
+            try:
+                for number in range(1, 101):
+                    known = Known(cmd_id(number), "k", number, "ping", "succeeded", b"{}", b"r" * 100)
+                    await book.settle(known, f"cmd/res/{known.cmd_id}")
+            finally:
+                Full.has_room = False
             for number in range(101, 301):
                 known = Known(cmd_id(number), "k", number, "ping", "succeeded", b"{}", b"r" * 100)
                 await book.settle(known, f"cmd/res/{known.cmd_id}")

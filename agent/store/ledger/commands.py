@@ -32,8 +32,8 @@ RESULT_BYTES_SUM_MAX = 16 * 1024 * 1024
 """Of all results and what asked for them: what of a small card they may take. Beyond either the oldest are forgotten."""
 
 SPARE_RESULTS = 16
-"""Where the books have no room: results that may wait for the broker, and those kept whatever comes. With what asked for them at most
-2.5 MiB, a sixth of the reserve, which is there for records of usage."""
+"""Where the books have no room: commands that may wait to be run, and as results for the broker; and results kept whatever comes. With
+what asked for them at most 2.5 MiB, a sixth of the reserve, which is there for records of usage."""
 
 RAN: Final = "commands_ran_s"
 """In `meta`: seconds this robot has run, as last noted."""
@@ -58,6 +58,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (cmd_id) DO UPDATE
 SET state = excluded.state, result = excluded.result, settled_time = excluded.settled_time, settled_ran_s = excluded.settled_ran_s
 WHERE state IN ('accepted', 'running') AND key_id = excluded.key_id AND request = excluded.request
 """
+OPEN: Final = "SELECT count(*) FROM command WHERE state IN ('accepted', 'running')"
 RESULT: Final = "SELECT result FROM command WHERE cmd_id = ? AND key_id = ? AND request = ?"
 COUNT: Final = """
 INSERT INTO command_seq (key_id, seq) VALUES (?, ?) ON CONFLICT (key_id) DO UPDATE SET seq = max(command_seq.seq, excluded.seq)
@@ -148,7 +149,12 @@ class Commanded(ABC):
 
     async def spare(self) -> bool:
         """See the port."""
-        return await self._do(lambda connection: outbox.number(connection, f"{RESULT_TOPIC}/")) < SPARE_RESULTS
+
+        def work(connection: sqlite3.Connection) -> int:
+            unsettled = int(connection.execute(OPEN).fetchone()[0])  # each of them is a result that will wait
+            return unsettled + outbox.number(connection, f"{RESULT_TOPIC}/")
+
+        return await self._do(work) < SPARE_RESULTS
 
     async def count(self, known: Known) -> None:
         """See the port. Raises what the ledger raises."""
