@@ -27,8 +27,8 @@ def _show(console: Console, told: dict[str, Any]) -> None:
     if sync is not None:
         problem = f"; {sync['problem']}" if sync["problem"] else ""
         console.print(f"link      {sync['link']}, {'up' if sync['up'] else 'down'}{problem}")
-    if told["trust"]:
-        console.print(f"believes  NOBODY, nothing leaves this robot: {told['trust']}")
+    if distrust := told.get("trust"):  # an owner of the version before tells nothing of it
+        console.print(f"believes  NOBODY, nothing leaves this robot: {distrust}")
     console.print("lease     none")
     console.print(f"clock     {told['clock']['time']}, {told['clock']['quality']}")
 

@@ -97,7 +97,7 @@ def waiting_in(state: Path | None) -> dict[str, Any]:
 
 
 async def status(profile: str, state: Path | None) -> dict[str, Any]:
-    """How the robot is, from its owner if one runs: `{device, running, hearing, waiting, oldest_s, sync, stuck, lease, clock}`."""
+    """How the robot is, from its owner if one runs: `{device, running, hearing, waiting, oldest_s, sync, trust, stuck, lease, clock}`."""
     folder = state_folder(state)
     if await owner.answers(folder):
         answer = await owner.handed_over(folder, {"op": "status"})
