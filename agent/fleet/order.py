@@ -167,7 +167,8 @@ def _known(asked: Asked, known: Known | None) -> Decision | None:
 def _replayed(asked: Asked, highest: int) -> Decision | None:
     if asked.command.seq > highest:
         return None
-    return Reject("replayed", f"seq {asked.command.seq} is not above {highest}, the last of key {asked.key_id}")
+    why = f"seq {asked.command.seq} is not above {highest}, the last of key {asked.key_id}"
+    return Reject("replayed", f"{why}; if it was refused for want of room, send it anew with a new seq")
 
 
 def _stale(command: Command, standing: Standing) -> Decision | None:

@@ -36,6 +36,12 @@ def asked(retained: bool = False, topic_id: str = cmd_id(1), **changes: Any) -> 
 STANDING = Standing(ADDRESSEE, {"ping", "say"}, {"ping"}, None, 4, NOW_S, "ntp", "nonce")
 
 
+def test_who_was_refused_for_want_of_room_is_told_what_to_do_when_he_sends_it_again() -> None:
+    decision = decide(asked(seq=4), STANDING)
+    assert isinstance(decision, Reject)
+    assert "for want of room, send it anew with a new seq" in decision.message
+
+
 def test_what_is_new_ours_allowed_and_fresh_is_run() -> None:
     assert decide(asked(), STANDING) == Run(command())
     assert isinstance(decide(asked(aud="demo/@lobby"), STANDING), Run)
