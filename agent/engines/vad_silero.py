@@ -31,11 +31,13 @@ class VadSilero:
         options = session_options(1)
         options.enable_mem_pattern = True  # all chunks are of one length
         self._session = onnxruntime.InferenceSession(str(settings.files["silero_vad.onnx"]), options)
+        self._rate = placed(np.array(RATE_HZ, np.int64))
 
     def run(self, inputs: Iterator[AudioChunk]) -> Generator[Step[float]]:
         window = np.zeros((1, CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
-        held, probability = placed(window), placed(np.zeros((1, 1), np.float32))
+        held, probability = placed(window.copy()), placed(np.zeros((1, 1), np.float32))
         odd, even = placed(np.zeros(MEMORY, np.float32)), placed(np.zeros(MEMORY, np.float32))
+        # A turn knows where these lie, and not every runtime keeps them for it: they live here, and the rate in the worker.
         turns = itertools.cycle([self._bound(held, odd, probability, even), self._bound(held, even, probability, odd)])
         for chunk, turn in zip(inputs, turns, strict=False):
             samples = np.frombuffer(chunk.pcm, "<i2")
@@ -47,8 +49,8 @@ class VadSilero:
             yield float(probability.numpy()[0, 0]), NOTHING
 
     def _bound(self, held: Any, memory: Any, probability: Any, remembered: Any) -> Any:
-        turn, rate = self._session.io_binding(), placed(np.array(RATE_HZ, np.int64))
-        for name, value in {"input": held, "state": memory, "sr": rate}.items():
+        turn = self._session.io_binding()
+        for name, value in {"input": held, "state": memory, "sr": self._rate}.items():
             turn.bind_ortvalue_input(name, value)
         for name, value in {"output": probability, "stateN": remembered}.items():
             turn.bind_ortvalue_output(name, value)
@@ -56,5 +58,5 @@ class VadSilero:
 
 
 def placed(value: Any) -> Any:
-    """A copy where the runtime has it."""
+    """As the runtime takes it, without a copy: it reads and writes the array itself, which lives as long as what is returned here."""
     return onnxruntime.OrtValue.ortvalue_from_numpy(value)
