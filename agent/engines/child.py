@@ -35,6 +35,9 @@ a twentieth longer, so it must not be in the middle of a conversation."""
 TOGETHER = frozenset({"vad"})
 """By what an engine implements: its answers come within a millisecond of each other, and each that comes alone wakes whoever listens."""
 
+HELD_STEPS_MAX = 4
+"""An eighth of a second of sound: more input may always be waiting on a busy machine, and who interrupts is not to wait for it."""
+
 PR_SET_PDEATHSIG = 1
 
 NICENESS = {"llm": 10}
@@ -45,11 +48,12 @@ class Child:
     """Serves one worker over one socket."""
 
     def __init__(self, connection: socket.socket, *, together: bool = False) -> None:
-        """`together`: what is given while more input waits is sent with what comes of that."""
+        """`together`: what is given while more input waits is sent with what comes of that, HELD_STEPS_MAX at a time."""
         self._connection = connection
         self._incoming = connection.makefile("rb")  # what came together is read at once
         self._together = together
         self._held = bytearray()
+        self._held_steps = 0
         self._inbox: queue.Queue[Frame] = queue.Queue(INBOX_ITEMS_MAX)
         self._newer: Frame | None = None
         self._cancelled = 0  # calls up to this number are to stop
@@ -140,13 +144,15 @@ class Child:
 
     def _step(self, *frame: Any) -> None:
         self._held += pack(frame)
-        if not self._together or self._inbox.empty():
+        self._held_steps += 1
+        if not self._together or self._held_steps >= HELD_STEPS_MAX or self._inbox.empty():
             self._flush()
 
     def _flush(self) -> None:
         if self._held:
             self._connection.sendall(self._held)
             self._held.clear()
+            self._held_steps = 0
 
     def _send(self, *frame: Any) -> None:
         self._flush()

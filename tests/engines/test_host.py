@@ -12,7 +12,7 @@ import pytest
 
 from agent.clock import SystemClock
 from agent.engines import call as calling
-from agent.engines.child import Child
+from agent.engines.child import HELD_STEPS_MAX, Child
 from agent.engines.host import Hosted, start
 from agent.engines.life import HELD_BYTES_MAX, Life
 from agent.engines.wire import receive
@@ -165,6 +165,23 @@ def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow()
         ours.setblocking(True)
         told = ours.makefile("rb")
         assert [receive(told), receive(told)] == [("step", 1, "first", None), ("step", 1, "second", None)]
+
+
+def test_answers_are_not_held_for_long_however_much_is_asked() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        child = Child(theirs, together=True)
+        child._inbox.put(("item", 1, "more, all the time"))
+        for round_of in range(2):
+            for number in range(HELD_STEPS_MAX):
+                with pytest.raises(BlockingIOError):
+                    ours.recv(1)
+                child._step("step", 1, (round_of, number), None)
+            ours.settimeout(5)
+            told = ours.makefile("rb")
+            assert [receive(told) for _ in range(HELD_STEPS_MAX)] == [("step", 1, (round_of, n), None) for n in range(HELD_STEPS_MAX)]
+            ours.setblocking(False)
 
 
 def test_what_is_written_in_one_go_reaches_the_child_at_once_and_nothing_is_lost_at_its_end() -> None:
