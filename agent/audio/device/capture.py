@@ -32,7 +32,8 @@ STIR_MS = 128
 """A block that is not still is heard when so much lies there, however patient whoever listens is."""
 
 TOGETHER_SECONDS = 0.26
-"""What has piled up is made frames of in steps of so much, so that the event loop gets its turn in between."""
+"""What has piled up is made frames of in steps of so much, so that no more than this is cleaned in one go. The event loop gets its turn
+only where whoever takes the frames waits for something."""
 
 TICK_SECONDS = 0.3
 """A stream is looked at this often, whether it gives anything or not; longer than anybody's patience."""
