@@ -17,7 +17,7 @@ from agent.dialog.exchange.plan import Plan, Think, Verbatim, vouches
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.asking import ask_ends, may_ask
 from agent.dialog.live.ears import LiveEars
-from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Load
+from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Load
 from agent.dialog.mind import OFFERS
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
@@ -77,7 +77,7 @@ class Conversation:
         """Exchanges that were given up and still settle."""
         self._errands: set[asyncio.Future[Any]] = set()
         self._quiet_since = self.clock.monotonic()
-        self._lag_ms = 0.0
+        self._lag = Lag()
         self.looks = 0  # grows as long as somebody leads, every LOOK_SECONDS
 
     async def run(self) -> None:
@@ -86,7 +86,7 @@ class Conversation:
         try:
             async with contextlib.aclosing(self._listener.events()) as events:
                 async for event in events:
-                    self._lag_ms = max(self._lag_ms, self._listener.lag_ms)
+                    self._lag.note(self._listener.lag_ms, self.clock.monotonic())
                     self._take(event)
             while self.running:
                 await asyncio.wait([one.task for one in self.running])
@@ -148,6 +148,7 @@ class Conversation:
         self._listener.robot_speaks = self.floor in ("speaking", "doubting")
         if self.floor != before:
             self._watching.floor(self.floor)
+            self._lag.attend(self.clock.monotonic(), idle=self.floor == "listening")
         if self.floor == "listening" != before:
             self._quiet_since = self.clock.monotonic()
 
@@ -291,10 +292,9 @@ class Conversation:
         while True:
             await self.clock.sleep(LOOK_SECONDS)
             self.looks += 1
-            level = self._load.level
-            self.session.hurried = self._load.look(self._lag_ms, int(self._speaker.health().get("gaps", 0))) >= NO_MODEL
-            self._listener.sparing, self._lag_ms = self._load.level, 0.0
-            if self._load.level != level:
-                self._watching.say(f"load: level {self._load.level} of {LEVEL_MAX}")
+            before, level = self._load.level, self._load.look(self._lag.taken(), int(self._speaker.health().get("gaps", 0)))
+            self.session.hurried, self._listener.sparing = level >= NO_MODEL, level
+            if level != before:
+                self._watching.say(f"load: level {level} of {LEVEL_MAX}")
             if not self.running and self.session_is_over():
                 self._new_session()

@@ -9,6 +9,8 @@
 Sound is never dropped to save work, and what was begun is finished.
 """
 
+import math
+
 NO_VERDICTS, NO_SPECULATION, NO_MODEL = 2, 3, 4
 
 LEVEL_MAX = NO_MODEL
@@ -21,6 +23,27 @@ WELL_MS = 64
 
 LOOKS_TO_RECOVER = 10
 """Good looks in a row before one thing is done again: several seconds, so that a robot does not swing."""
+
+
+class Lag:
+    """The oldest frame since it was last taken. Sound that came while nobody had the floor lay there by agreement, and does not count."""
+
+    def __init__(self) -> None:
+        self._most_ms = 0.0
+        self._attending_since = math.inf
+
+    def attend(self, now: float, *, idle: bool) -> None:
+        """The floor has changed; `idle`: nobody has it."""
+        self._attending_since = math.inf if idle else min(self._attending_since, now)
+
+    def note(self, lag_ms: float, now: float) -> None:
+        """A frame was heard that old."""
+        if now - lag_ms / 1000 > self._attending_since:
+            self._most_ms = max(self._most_ms, lag_ms)
+
+    def taken(self) -> float:
+        most_ms, self._most_ms = self._most_ms, 0.0
+        return most_ms
 
 
 class Load:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ from agent.dialog.session import Session
 from agent.dialog.turn import Floor
 from agent.engines.scripted import words
 from agent.metering.cards import Cards
-from agent.ports import EngineSettings
+from agent.ports import EngineSettings, HeardFrame
 from agent.profile import Hearing
 from agent.sim.talk.paced import PacedEngine
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock, run
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
-from agent.values import FRAME_SAMPLES, RATE_HZ, Message, Prompt, Turn
+from agent.values import FRAME_MS, FRAME_SAMPLES, RATE_HZ, Message, Prompt, Turn
 
 STEPS_S = {"asr": 0.06, "llm": 0.012, "tts": 0.1, "vad": 0.0, "eot": 0.1}
 """What a step takes: a transcript, a token, a sentence, a verdict; about as measured with the real models on one core."""
@@ -58,6 +58,8 @@ class Scene:
     mind: Mind = field(default_factory=OpenMind)
     speculations_max: int = 2
     silence_s: float = 45
+    idle_ms: int = 0
+    """While nobody has the floor, so much sound is heard at a time."""
     silence_after_s: float = 8.0
     """Quiet after the last frame, for the answer to end in."""
     stop_at_s: float | None = None
@@ -113,8 +115,9 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
 
     robot = Robot(stages, books, manner, clock, scene.mind, call_person=call_person)
     speaker = FileSpeaker(folder / "out.wav", clock)
+    microphone = FileMicrophone(scene.frames, clock, scene.silence_after_s)
     listening = Listening(
-        FileMicrophone(scene.frames, clock, scene.silence_after_s),
+        _Collecting(microphone, lambda: scene.idle_ms if talk.floor == "listening" and not listening.stirring else 0),
         engines["vad"],
         engines["eot"],
         scene.hearing,
@@ -134,6 +137,32 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
         await speaker.aclose()
         await ledger.aclose()
     return played
+
+
+class _Collecting:
+    """A microphone that gives what has come when it is so much as was agreed."""
+
+    def __init__(self, microphone: FileMicrophone, patience_ms: Callable[[], int]) -> None:
+        self._microphone = microphone
+        self._patience_ms = patience_ms
+
+    async def frames(self) -> AsyncGenerator[HeardFrame]:
+        held: list[HeardFrame] = []
+        async with contextlib.aclosing(self._microphone.frames()) as frames:
+            async for frame in frames:
+                held.append(frame)
+                if len(held) * FRAME_MS >= self._patience_ms():
+                    for each in held:
+                        yield each
+                    held.clear()
+        for each in held:
+            yield each
+
+    def health(self) -> Mapping[str, Any]:
+        return self._microphone.health()
+
+    async def aclose(self) -> None:
+        await self._microphone.aclose()
 
 
 async def _until(talking: "asyncio.Future[None]", seconds: float | None, clock: RobotClock) -> None:

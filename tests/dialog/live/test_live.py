@@ -148,3 +148,17 @@ def test_a_person_is_called_even_if_the_promise_is_interrupted_before_it_sounds(
 @pytest.mark.parametrize("seed", [SEED + number for number in range(6)])  # its name tells the seed
 def test_wherever_a_conversation_is_interrupted_stage_records_are_turns_are_sessions(tmp_path: Path, seed: int) -> None:
     played(tmp_path, scene(seed), seed)
+
+
+@pytest.mark.parametrize("frame", range(8))
+def test_who_speaks_into_a_still_hall_is_no_sign_of_load_wherever_in_a_step_it_begins(tmp_path: Path, frame: int) -> None:
+    frames = sound((1.0 + frame * 0.032, False), (0.032, True), (1.5, False), (1.5, True))  # a click and a question
+    told = played(tmp_path, Scene(frames, hearing=HEARING, idle_ms=256))
+    (turn,) = told.turns
+    assert turn.transcript == "what time is breakfast"
+    assert told.said == []
+
+
+def test_a_detector_that_does_not_keep_up_is_a_sign_of_load(tmp_path: Path) -> None:
+    told = played(tmp_path, Scene(sound((0.5, False), (3.0, True)), hearing=HEARING, idle_ms=256, steps_s={"vad": 0.045}))
+    assert "load: level 1 of 4" in told.said
