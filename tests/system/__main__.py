@@ -18,6 +18,7 @@ FULL_ONLY = (
     "test_install.py::test_an_upgrade_that_does_not_hold_gives_way_to_the_version_before[hangs]",
     "test_install.py::test_an_upgrade_that_does_not_hold_gives_way_to_the_version_before[gives up]",
     "test_robot.py::test_an_engine_that_hangs_costs_a_turn_and_not_the_robot[vad]",
+    "test_trial.py::test_a_trial_is_ended_by_a_verdict_and_stops_by_hand_do_not_count",
 )
 """Each takes a minute or two, almost all of it waiting."""
 
