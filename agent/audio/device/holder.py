@@ -72,8 +72,9 @@ class Holder:
             self._tell_opened(found.device.name, instead=found.instead, rate_hz=self.stream.rate_hz)
             return self.stream
 
-    async def rest(self) -> None:
-        await self._system.rest(self)
+    async def rest(self, retires: Callable[[], bool]) -> None:
+        """The stream does nothing until `wake`, if `retires` says so when it comes to that."""
+        await self._system.rest(self, retires)
 
     async def wake(self) -> None:
         """The stream that rests goes on, or is dropped."""

@@ -5,7 +5,7 @@
 
 A sound server wants a block every 10 ms, and most of a robot's life is silence. Waking takes milliseconds, as long as a block that runs
 waits for its turn, and what is played first is heard sooner, for nothing is buffered before it. A device that goes while it rests is
-noticed at the next probe. The reference is told of silence all the time.
+noticed at the next probe. The reference has a block when it is handed out, and silence as far as that while there is none.
 """
 
 import asyncio
@@ -84,9 +84,9 @@ class DeviceSpeaker:
         self._to_reference = _Down()
         self._rated: _Rated | None = None
         self._gone_since: float | None = None
-        self._resting_to: float | None = None  # the reference knows of silence up to then; None while the stream runs
-        self._rested_to: float | None = None  # likewise, until the first block after it
-        self._sounds_to = 0.0  # what was handed out does, nearly
+        self._resting = False
+        self._waking = False  # it goes on, and has not taken anything yet
+        self._handed_to = 0.0  # when what was handed out ends, were it to sound at once; the reference knows of all before
         self._rest_at = self._probe_at = 0.0
         self._retiring = False  # what the stream still takes is not heard, for it is about to rest
         self._stirred = asyncio.Event()
@@ -149,16 +149,15 @@ class DeviceSpeaker:
     async def _keep(self) -> None:
         while True:
             stream = self._holder.stream or await self._open()
-            if self._resting_to is None:
-                await self._clock.sleep(TICK_SECONDS)
-            else:
+            if self._resting:
                 await self._stir_or_look()
-            if self._holder.stream is not stream:
-                self._resting_to = None
-            elif self._resting_to is None:
+            else:
+                await self._clock.sleep(TICK_SECONDS)
+            still_there = self._holder.stream is stream
+            if still_there and not self._resting:
                 await self._examine(stream)
                 await self._rest_if_idle(stream)
-            elif self._stirred.is_set() or self._clock.monotonic() >= self._probe_at:
+            elif still_there and (self._stirred.is_set() or self._clock.monotonic() >= self._probe_at):
                 await self._wake(stream)
 
     async def _stir_or_look(self) -> None:
@@ -173,35 +172,37 @@ class DeviceSpeaker:
         elif self._sound.rest_s and now >= self._rest_at and self._holder.stream is stream and self._watch.verdict(now) == "fine":
             self._stirred.clear()
             self._probe_at = now + PROBE_SECONDS
-            self._retiring = True
-            await self._holder.rest()
-            self._retiring = False
-            self._resting_to = max(now, self._sounds_to)
+            await self._holder.rest(self._retires)
+            self._resting, self._retiring = self._retiring, False
+
+    def _retires(self) -> bool:
+        """Asked when nothing is left to be waited for: unless somebody has stirred meanwhile."""
+        self._retiring = not self._stirred.is_set()
+        return self._retiring
 
     async def _wake(self, stream: Stream) -> None:
         """For good, or to see whether it lives."""
         self._rest_at = max(self._rest_at, self._clock.monotonic() + PROBED_SECONDS)
         self._silence_until(self._clock.monotonic())
         self._taken, self._judged = (0, 0.0), 0
-        self._rested_to, self._resting_to = self._resting_to, None
+        self._resting, self._waking = False, True
         self._tune(stream)
         await self._holder.wake()
-        if self._holder.stream is not stream:
-            self._rested_to = None
 
     def _silence_until(self, now: float) -> None:
         """Tells the reference of what did not have to be played."""
-        if self._resting_to is not None and self._reference is not None and now > self._resting_to:
-            samples = int((now - self._resting_to) * RATE_HZ)
-            self._resting_to += samples / RATE_HZ
-            self._reference.played(bytes(samples * 2))
+        if self._resting:
+            samples = max(0, int((now - self._handed_to) * RATE_HZ))
+            self._handed_to += samples / RATE_HZ
+            if self._reference is not None:
+                self._reference.played(bytes(samples * 2))
 
     async def _open(self) -> Stream:
         self._taken, self._judged = (0, 0.0), 0  # of the stream before
+        self._resting = self._waking = False
         stream = await self._holder.open(self._opening)
         self._run_off()
         self._gone_since = None
-        self._resting_to = None
         self._rest_at = self._clock.monotonic() + self._sound.rest_s
         self._tune(stream)
         return stream
@@ -217,7 +218,9 @@ class DeviceSpeaker:
         now = self._clock.monotonic()
         self._underruns += ran_dry
         self._taken = (self._taken[0] + samples, now)
-        self._sounds_to = now + in_s + samples / rate_hz
+        if self._waking:
+            self._played.append(silent(max(0, int((now - self._handed_to) * RATE_HZ)) * DOWN))
+        self._waking, self._handed_to = False, now + samples / rate_hz
         true_hz = rate_hz * self._cure.true_rate
         if true_hz == LINE_HZ:
             return self._next(samples, now + in_s)
@@ -226,9 +229,6 @@ class DeviceSpeaker:
         return self._rated.take(samples, now + in_s)
 
     def _next(self, samples: int, at: float) -> bytes:
-        if self._rested_to is not None:
-            waited, self._rested_to = at - self._rested_to, None
-            self._played.append(silent(max(0, int(waited * RATE_HZ)) * DOWN))
         pcm = silent(samples) if self._retiring else self._line.fill(samples, at)
         self._played.append(pcm)
         return pcm

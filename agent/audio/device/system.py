@@ -69,10 +69,10 @@ class SoundSystem:
             if stream := self._streams.pop(user, None):
                 await _to_its_end(stream.close)
 
-    async def rest(self, user: User) -> None:
-        """Its stream, if it has one, does nothing until `wake`."""
+    async def rest(self, user: User, retires: Callable[[], bool]) -> None:
+        """Its stream, if it has one, does nothing until `wake`; `retires` is asked just before, when nobody else is waited for."""
         async with self._lock:
-            if stream := self._streams.get(user):
+            if (stream := self._streams.get(user)) and retires():
                 await _to_its_end(stream.rest)
 
     async def wake(self, user: User) -> None:

@@ -12,9 +12,6 @@ from agent.audio.devices import CALLED, Device, Kind
 from agent.clock import Clock
 from agent.errors import MissingPart
 
-LATENCY_S = 0.02
-"""What it buffers of what is played."""
-
 
 def hiss(samples: int) -> bytes:
     """What a live microphone gives when nobody speaks: not nothing."""
@@ -31,6 +28,8 @@ class ScriptedDevice:
     takes_hz: tuple[int, ...] = (16_000, 48_000)
     speed: float = 1.0
     """Samples per sample due: 0.47 is half dead, 1.4 a clock that is too fast, 0 a stream that is open and stands still."""
+    latency_s: float = 0.02
+    """What it buffers of what is played."""
     sound: Callable[[int], bytes] = hiss
     """What it hears: samples asked for -> s16le."""
     played: bytearray = field(default_factory=bytearray)
@@ -119,7 +118,9 @@ class ScriptedLibrary:
         del latency_ms
         scripted = self._opened(device)
         rate_hz = next(rate for rate in rates_hz if rate in scripted.takes_hz)
-        return self._run(scripted, rates_hz, block_ms, lambda samples: scripted.played.extend(wanted(samples, rate_hz, LATENCY_S, False)))
+        return self._run(
+            scripted, rates_hz, block_ms, lambda samples: scripted.played.extend(wanted(samples, rate_hz, scripted.latency_s, False))
+        )
 
     def _opened(self, device: Device) -> ScriptedDevice:
         scripted = self._listed[device.index]
