@@ -38,21 +38,42 @@ STOP_SECONDS_MAX = 20.0
 
 
 async def run(name: str, seconds: float) -> dict[str, Any]:
-    """`{profile, seconds, share, reach, reached, processes}`: shares of one core, in all and of each process. Raises BadInput."""
+    """`{profile, seconds, share, reach, reached, processes, gone}`: shares of one core, in all and of each process that is there at the
+    end, and who was there only at the beginning. Raises BadInput, EngineFailed where the robot ends."""
     if profiles.load(name).sound is None:
         raise BadInput(f"the profile {name} has no [sound]", "measure one that listens, for example hotel")
     clock = SystemClock()
     with tempfile.TemporaryDirectory() as folder:
         async with SoundServer(clock) as server, _quiet_room(server, Path(folder)), _robot(name, server, Path(folder), clock) as eldest:
             await clock.sleep(SETTLE_SECONDS)
-            before = {one: processes.cpu_s([one]) for one in processes.family(eldest)}
-            began = clock.monotonic()
+            before, names, began = _taken_s(eldest), _names(eldest), clock.monotonic()
             await clock.sleep(seconds)
-            took = clock.monotonic() - began
-            shares = {_called(one, eldest): (processes.cpu_s([one]) - cpu_s) / took for one, cpu_s in before.items()}
-    share = sum(shares.values())
-    rounded = {called: round(part, 4) for called, part in shares.items()}
-    return {"profile": name, "seconds": seconds, "share": round(share, 4), "reach": REACH, "reached": share <= REACH, "processes": rounded}
+            after, names, took = _taken_s(eldest), names | _names(eldest), clock.monotonic() - began
+    if not after[eldest]:
+        raise EngineFailed("the robot ended while it was measured", f"try it: voxmeter run --profile {name}")
+    spent = spent_s(before, after, eldest)
+    share = sum(spent.values()) / took
+    told = {"profile": name, "seconds": seconds, "share": round(share, 4), "reach": REACH, "reached": share <= REACH}
+    shares = [(names.get(one, str(one)), round(cpu_s / took, 4)) for one, cpu_s in spent.items()]
+    return told | {"processes": dict(shares), "gone": [names.get(one, str(one)) for one in before if one not in after]}
+
+
+def spent_s(before: dict[int, float], after: dict[int, float], eldest: int) -> dict[int, float]:
+    """Seconds of computing of each process that is there `after`; one that has come had none before.
+
+    What one that has gone had taken in all is its parent's, who buried it: of that the part from before is not counted.
+    """
+    spent = {one: cpu_s - before.get(one, 0.0) for one, cpu_s in after.items()}
+    spent[eldest] -= sum(cpu_s for one, cpu_s in before.items() if one not in after)
+    return spent
+
+
+def _taken_s(eldest: int) -> dict[int, float]:
+    return {one: processes.cpu_s([one]) for one in processes.family(eldest)}
+
+
+def _names(eldest: int) -> dict[int, str]:
+    return {one: _called(one, eldest) for one in processes.family(eldest)}
 
 
 @contextlib.asynccontextmanager
