@@ -143,8 +143,10 @@ class Hall:
         return self._microphone.time_of(index + self._apart)
 
     async def until(self, index: int) -> None:
-        """Returns when that sample of the stream has been recorded."""
+        """Returns when that sample of the stream has been recorded. Raises NoLink when nothing is recorded any more."""
         while self._microphone is not None and self._microphone.end < index + self._apart:
+            if not self._microphone.running:
+                raise NoLink("the hall records nothing any more", "is the sound server still running?")
             await self._clock.sleep(POLL_SECONDS)
 
     @property

@@ -85,10 +85,15 @@ class SoundServer:
         await self.plug("microphone")
         await self.plug("speaker")
 
+    @property
+    def address(self) -> str:
+        """Where it listens, for PulseAudio's own library."""
+        return f"unix:{self._folder}/native"
+
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to find these devices, by PulseAudio's own library or by ALSA's (PortAudio)."""
         return {
-            "PULSE_SERVER": f"unix:{self._folder}/native",
+            "PULSE_SERVER": self.address,
             "PULSE_COOKIE": f"{self._folder}/cookie",
             "PULSE_RUNTIME_PATH": str(self._folder),
             "PULSE_STATE_PATH": str(self._folder),

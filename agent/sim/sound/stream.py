@@ -1,13 +1,14 @@
 """A stream to or from the sound server that keeps sample and moment together: PulseAudio's own library, called directly.
 
+The library is told which server by its argument, not by the environment: another thread that reads a variable while one is being set may
+read freed memory. Only the cookie has no argument; nobody asks for it, and it is set once, before there are threads.
+
 A stream that plays is told to wait for nothing (`prebuf` 0): what comes too late is lost, and what follows sounds when it should.
 pacat can't be told that; after each gap it would lag for good.
 """
 
-import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
 
 from agent.errors import MissingPart, NoLink
 from agent.sim.sound.server import SoundServer
@@ -19,6 +20,8 @@ PLAY, RECORD = 1, 2
 S16LE = 3
 ANY = 0xFFFF_FFFF
 """The server chooses."""
+
+os.environ.setdefault("PULSE_COOKIE", "/dev/zero")  # where there is none the library makes one in the user's home
 
 PRIORITY = 1
 """Above all that computes: a sound card does not wait for a processor either. Without the right to it, as it is."""
@@ -45,11 +48,10 @@ class Stream:
         spec = SampleSpec(S16LE, RATE_HZ, 1)
         attributes = BufferAttributes(ANY, size, 0, size // 4, size)
         code = ctypes.c_int(0)
-        with _environment(server.environment()):
-            self._stream = self._library.pa_simple_new(
-                *(None, b"voxmeter hall", PLAY if plays else RECORD, device.encode(), b"hall"),
-                *(ctypes.byref(spec), None, ctypes.byref(attributes), ctypes.byref(code)),
-            )
+        self._stream = self._library.pa_simple_new(
+            *(server.address.encode(), b"voxmeter hall", PLAY if plays else RECORD, device.encode(), b"hall"),
+            *(ctypes.byref(spec), None, ctypes.byref(attributes), ctypes.byref(code)),
+        )
         self._problem(0 if self._stream else -1, code)
 
     def write(self, pcm: bytes) -> None:
@@ -72,21 +74,6 @@ class Stream:
         if done < 0:
             self._library.pa_strerror.restype = ctypes.c_char_p
             raise NoLink(f"the sound server: {self._library.pa_strerror(code).decode()}", "is it still running?")
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """The library reads it once, when it connects; what it does not find it would make in the user's home."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def hurry(task: int) -> None:

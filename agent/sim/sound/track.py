@@ -51,6 +51,11 @@ class Track:
             return self._begin + len(self._held) // 2
 
     @property
+    def running(self) -> bool:
+        """False once the server is gone."""
+        return self._thread.is_alive()
+
+    @property
     def began_at(self) -> float:
         """Monotonic time of the first sample, as far as is known; 0 before anything was recorded."""
         with self._changed:
