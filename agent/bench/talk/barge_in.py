@@ -3,7 +3,8 @@
 The onset is where the first ONSET_MS begin that are all within ONSET_DB of the interruption's own speech level: breath and the rise of
 a soft consonant before it are no speech yet, to a person as little as to a detector. Told are milliseconds from the onset's first sample
 at the virtual microphone. Silent is the robot after its last sound before the guest has finished. Somebody it does not fall silent for
-until then is missed, and counted. A round whose onset falls into a pause of the story is done again, as is one whose story was misheard.
+until then is missed, and counted. A round whose onset falls into a pause of the story, or just before one,
+is done again, as is one whose story was misheard.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ TRIES = 3
 """A story that was misheard is asked for again."""
 
 SOUNDING_S = 0.05
-"""Who is interrupted has sounded so shortly before."""
+"""Who is interrupted has sounded so shortly before, and who gives way so shortly before that is seen."""
 
 STORY_PLAN = "faq:story"
 
@@ -132,8 +133,10 @@ def _times(begin: float, samples: Samples, onset: float, over: float, whole: Sam
     if not _sounding(samples, at):
         return None
     offset = max(0.0, at - KNOWN_S)
-    lowered = detect.ducked_at(samples[int(offset * RATE_HZ) :], whole, RATE_HZ, at - offset)
-    return None if lowered is None else round((lowered + offset - at) * 1000, 1), silent_ms(samples, at, over - begin)
+    lowered, quiet = detect.ducked_at(samples[int(offset * RATE_HZ) :], whole, RATE_HZ, at - offset), silent_ms(samples, at, over - begin)
+    lowered_ms = None if lowered is None else round((lowered + offset - at) * 1000, 1)
+    paused = lowered_ms is not None and quiet is not None and lowered_ms > quiet + SOUNDING_S * 1000
+    return None if paused else (lowered_ms, quiet)  # by itself, before it gave way: there was nothing to lower, or to end
 
 
 def _sounding(samples: Samples, at: float) -> bool:

@@ -12,6 +12,7 @@ from agent.bench.talk.barge_in import ONSET_MS, onset_s, silent_ms
 from agent.bench.talk.latency import group, percentile, told
 from agent.bench.talk.questions import ASK_FOR_STORY, STORY, Question, site_faq
 from agent.bench.talk.stage import Asked
+from agent.clock import seeded
 from agent.dialog.faq import book
 from agent.dialog.telling import told as tell
 from agent.errors import BadInput
@@ -157,3 +158,15 @@ def test_silent_is_who_sounds_no_more_until_the_guest_has_finished() -> None:
     assert silent_ms(played, 1.9, 2.7) == 0
     assert silent_ms(played, 1.0, 2.9) is None
     assert silent_ms(played, 1.0, 2.0) is None
+
+
+def test_a_pause_of_the_story_s_own_is_no_giving_way() -> None:
+    chance = seeded(1)
+    story = np.array([chance.uniform(-0.3, 0.3) for _ in range(3 * RATE_HZ)], np.float32)
+    gives_way = story.copy()
+    gives_way[int(1.6 * RATE_HZ) :] = 0
+    assert (times := barge_in._times(0.0, gives_way, 1.5, 3.0, story)) is not None
+    assert times[1] == pytest.approx(100, abs=10)
+    story[int(1.515 * RATE_HZ) : int(1.9 * RATE_HZ)] = 0
+    gives_way[int(1.515 * RATE_HZ) :] = 0
+    assert barge_in._times(0.0, gives_way, 1.5, 3.0, story) is None
