@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from agent.sim.world.witnessed import before_pruning
-
 from agent.ports import Acked, Answer, Link, Retry
 from agent.sim.power.life import IDENTITY, ack_of
 from agent.sim.world import loop
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock
 from agent.sim.world.robot import Robot
+from agent.sim.world.witnessed import before_pruning
 from agent.store.reading import LedgerReader
 from agent.store.verify import verify_books
 
