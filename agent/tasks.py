@@ -1,7 +1,10 @@
 """Ends background work without losing the word of whoever wants more to end than that work."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def stopped(task: "asyncio.Task[Any]") -> None:
@@ -10,6 +13,19 @@ async def stopped(task: "asyncio.Task[Any]") -> None:
     Whoever is cancelled while it waits here waits on, for what comes next closes what the work still uses; then it is told.
     """
     task.cancel()
+    await _settled(task)
+    if not task.cancelled():
+        task.result()
+
+
+async def to_its_end(call: Callable[[], T]) -> T:
+    """What it returns, or raises, in a thread. Whoever is cancelled meanwhile waits on, for the next call may not overlap this one."""
+    task = asyncio.create_task(asyncio.to_thread(call))
+    await _settled(task)
+    return task.result()
+
+
+async def _settled(task: "asyncio.Task[Any]") -> None:
     told: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -17,6 +33,6 @@ async def stopped(task: "asyncio.Task[Any]") -> None:
         except asyncio.CancelledError as error:
             told = error
     if told is not None:
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear of it
         raise told
-    if not task.cancelled():
-        task.result()

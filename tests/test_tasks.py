@@ -1,6 +1,7 @@
 """Who ends background work is not spared its own end: a cancellation that comes meanwhile is told, after the work has settled."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent.ports import EngineSettings, LinkSettings
 from agent.profile import Sound
 from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
 from agent.sim.world.loop import RobotClock, run
-from agent.tasks import stopped
+from agent.tasks import stopped, to_its_end
 
 Close = Callable[[], Awaitable[object]]
 
@@ -56,6 +57,32 @@ def test_a_cancellation_is_told_after_the_work_has_settled() -> None:
         go.set()
         await asyncio.wait({stopping})
         assert (stopping.cancelled(), settled) == (True, ["settled"])
+
+    asyncio.run(main())
+
+
+def test_work_in_a_thread_returns_or_raises() -> None:
+    async def main() -> None:
+        assert await to_its_end(lambda: 7) == 7
+        with pytest.raises(ValueError, match="no"):
+            await to_its_end(lambda: int("no"))
+
+    asyncio.run(main())
+
+
+def test_work_in_a_thread_is_waited_for_however_often_it_is_not_to_be() -> None:
+    async def main() -> None:
+        go = threading.Event()
+        waiting = asyncio.create_task(to_its_end(lambda: go.wait(30)))
+        for _ in range(2):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            waiting.cancel()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        go.set()
+        await asyncio.wait({waiting})
+        assert waiting.cancelled()
 
     asyncio.run(main())
 

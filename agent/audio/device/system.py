@@ -8,19 +8,18 @@ child process looks first, and only when there is something new does the other l
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from agent.audio.device.library import Library, Stream
 from agent.audio.devices import Device, Found, Kind, find
 from agent.clock import Clock
 from agent.errors import MissingPart
+from agent.tasks import to_its_end
 
 IDLE_SECONDS_MAX = 10.0
 """A healthy stream is interrupted in the middle when the other has waited for so long."""
 
 POLL_SECONDS = 0.1
-
-T = TypeVar("T")
 
 
 class User(Protocol):
@@ -67,19 +66,19 @@ class SoundSystem:
         """Closes its stream, if it has one."""
         async with self._lock:
             if stream := self._streams.pop(user, None):
-                await _to_its_end(stream.close)
+                await to_its_end(stream.close)
 
     async def rest(self, user: User, retires: Callable[[], bool]) -> None:
         """Its stream, if it has one, does nothing until `wake`; `retires` is asked just before, when nobody else is waited for."""
         async with self._lock:
             if (stream := self._streams.get(user)) and retires():
-                await _to_its_end(stream.rest)
+                await to_its_end(stream.rest)
 
     async def wake(self, user: User) -> None:
         """It goes on. Raises MissingPart where it does not."""
         async with self._lock:
             if stream := self._streams.get(user):
-                await _to_its_end(stream.wake)
+                await to_its_end(stream.wake)
 
     async def renew(self, user: User) -> None:
         """Makes sure that a device which has come meanwhile is found. Raises MissingPart where the sound system does not answer."""
@@ -92,8 +91,8 @@ class SoundSystem:
             for other in [*self._others(user), user]:
                 if stream := self._streams.pop(other, None):
                     other.let_go()
-                    await _to_its_end(stream.close)
-            await _to_its_end(self._library.renew)
+                    await to_its_end(stream.close)
+            await to_its_end(self._library.renew)
             self._seen = None
 
     async def there(self, kind: Kind, name: str) -> bool:
@@ -118,13 +117,3 @@ class SoundSystem:
         while waited < IDLE_SECONDS_MAX and any(other.busy() for other in self._others(user)):
             await self._clock.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
-
-
-async def _to_its_end(call: Callable[[], T]) -> T:
-    """In a thread; whoever is cancelled meanwhile waits, for the next call may not overlap this one."""
-    under_way = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(under_way)
-    except asyncio.CancelledError:
-        await under_way
-        raise

@@ -13,7 +13,8 @@ A message is confirmed when what became of it is on the disk.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 from agent.clock import Clock
 from agent.contract import wire
@@ -25,8 +26,7 @@ from agent.fleet.twin import Old, Refuse, Take
 from agent.link.bucket import Bucket
 from agent.ports import Delivered
 from agent.ports.twin import Settings, Standing, Surroundings, Trial, TwinBook
-
-T = TypeVar("T")
+from agent.tasks import to_its_end
 
 HEALTHY_S: Final = 60
 """So long a robot must be well with new settings: time enough to load its models, connect, and be heard to fail."""
@@ -194,7 +194,7 @@ class Adopting:
         """Whether whom to believe is written where it belongs."""
         try:
             before = self._around.trusted()
-            await _finished(self._around.believe, Keys.model_validate(self._book.standing.owed))
+            await to_its_end(partial(self._around.believe, Keys.model_validate(self._book.standing.owed)))
             async with self._turn:
                 await self._put(twin.paid(self._book.standing))
         except VoxmeterError as error:
@@ -207,27 +207,10 @@ class Adopting:
     async def _put(self, standing: Standing) -> None:
         """Durable when it returns."""
         if standing != self._book.standing:
-            await _finished(self._book.put, standing)
+            await to_its_end(partial(self._book.put, standing))
             self._report(wire.REPORTED, self.reported(), True)
 
     def _refuse(self, code: str, why: str) -> None:
         self.refused[code] += 1
         if self._room.take():
             self._say(f"a twin is not taken ({code}): {why}")
-
-
-async def _finished(work: Callable[[T], None], value: T) -> None:
-    """Done in a thread. Whoever is stopped meanwhile waits for it all the same: nobody may write on top of what is being written."""
-    task, stopped = asyncio.create_task(asyncio.to_thread(work, value)), False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stopped = True
-        except Exception:  # noqa: BLE001  told below, whatever it is
-            break
-    failure = task.exception()
-    if stopped:
-        raise asyncio.CancelledError
-    if failure is not None:
-        raise failure
