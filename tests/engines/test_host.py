@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,37 +152,40 @@ def test_a_cancel_does_not_wait_behind_what_was_sent(models: Path) -> None:
     asyncio.run(main())
 
 
-def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow() -> None:
+@pytest.fixture
+def asked() -> Iterator[tuple[Child, socket.socket]]:
+    """A child that holds answers back while more is asked, as it is now, without end; and the host's side, which waits for nothing."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
         child = Child(theirs, together=True)
         child._inbox.put(("item", 1, "more"))
-        child._step("step", 1, "first", None)
-        with pytest.raises(BlockingIOError):
-            ours.recv(1)
-        assert child._next() == ("item", 1, "more")
-        child._step("step", 1, "second", None)
-        ours.setblocking(True)
+        yield child, ours
+
+
+def test_answers_that_come_while_more_is_asked_are_sent_with_those_that_follow(asked: tuple[Child, socket.socket]) -> None:
+    child, ours = asked
+    child._step("step", 1, "first", None)
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+    assert child._next() == ("item", 1, "more")
+    child._step("step", 1, "second", None)
+    ours.setblocking(True)
+    told = ours.makefile("rb")
+    assert [receive(told), receive(told)] == [("step", 1, "first", None), ("step", 1, "second", None)]
+
+
+def test_answers_are_not_held_for_long_however_much_is_asked(asked: tuple[Child, socket.socket]) -> None:
+    child, ours = asked
+    for round_of in range(2):
+        for number in range(HELD_STEPS_MAX):
+            with pytest.raises(BlockingIOError):
+                ours.recv(1)
+            child._step("step", 1, (round_of, number), None)
+        ours.settimeout(5)
         told = ours.makefile("rb")
-        assert [receive(told), receive(told)] == [("step", 1, "first", None), ("step", 1, "second", None)]
-
-
-def test_answers_are_not_held_for_long_however_much_is_asked() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+        assert [receive(told) for _ in range(HELD_STEPS_MAX)] == [("step", 1, (round_of, n), None) for n in range(HELD_STEPS_MAX)]
         ours.setblocking(False)
-        child = Child(theirs, together=True)
-        child._inbox.put(("item", 1, "more, all the time"))
-        for round_of in range(2):
-            for number in range(HELD_STEPS_MAX):
-                with pytest.raises(BlockingIOError):
-                    ours.recv(1)
-                child._step("step", 1, (round_of, number), None)
-            ours.settimeout(5)
-            told = ours.makefile("rb")
-            assert [receive(told) for _ in range(HELD_STEPS_MAX)] == [("step", 1, (round_of, n), None) for n in range(HELD_STEPS_MAX)]
-            ours.setblocking(False)
 
 
 def test_what_is_written_in_one_go_reaches_the_child_at_once_and_nothing_is_lost_at_its_end() -> None:
