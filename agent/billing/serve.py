@@ -25,7 +25,7 @@ from agent.billing.http.metrics import Attended, Metrics
 from agent.billing.ingest import Ingest
 from agent.billing.ledger import Store
 from agent.billing.mqtt import Consumer
-from agent.billing.mqtt.fleet import FleetConsumer
+from agent.billing.mqtt.fleet import FILTERS, FleetConsumer
 from agent.billing.mqtt.publishing import Publishing
 from agent.billing.operate import answering
 from agent.billing.server import PORT_MAX, Server, listening, tls
@@ -155,9 +155,9 @@ async def _run(settings: Settings, clock: Clock, store: Store, http: _Http, say:
     api = app(store, attended, access, key, clock, limits=settings.limits, metrics=metrics, fleet=fleet)
     links = list(enumerate(_links(settings.broker), 1))
     taking = [Consumer(link, attended, key, clock, number=number, say=say) for number, link in links]
-    hearing = [FleetConsumer(link, fleet, clock, number=number, say=say) for number, link in links]
+    hearing = [FleetConsumer(link, fleet, clock, part, say=say) for _, link in links[:1] for part in FILTERS]
     publishing = [Publishing(link, twins, clock, say=say) for _, link in links[:1]]
-    noticing = Noticing(fleet, store, clock, listening=lambda: not hearing or any(one.up for one in hearing), say=say)
+    noticing = Noticing(fleet, store, clock, listening=lambda: all(one.up for one in hearing), say=say)
     server = Server(api, http.listener, http.context, settings.limits)
     try:
         async with answering(settings.folder, store, access, twins), asyncio.TaskGroup() as group:

@@ -30,13 +30,13 @@ EVENT: Final = "event"
 EVERY_BATCH: Final = "$share/billing/v1/+/+/" + BATCH
 EVERY_MARK: Final = "$share/billing/v1/+/+/" + MARK
 
-EVERY_EVENT: Final = "$share/billing/v1/+/+/" + EVENT + "/+"
-EVERY_BIRTH: Final = "$share/billing/v1/+/+/" + BIRTH
-EVERY_PRESENCE: Final = "$share/billing/v1/+/+/" + PRESENCE
-EVERY_TELEMETRY: Final = "$share/billing/v1/+/+/" + TELEMETRY
-EVERY_RESULT: Final = "$share/billing/v1/+/+/" + RESULT + "/+"
-EVERY_REPORTED: Final = "$share/billing/v1/+/+/" + REPORTED
-"""What the backend hears of the fleet besides the books. A shared subscription is not sent what the broker retains."""
+EVERY_EVENT: Final = "v1/+/+/" + EVENT + "/+"
+EVERY_BIRTH: Final = "v1/+/+/" + BIRTH
+EVERY_PRESENCE: Final = "v1/+/+/" + PRESENCE
+EVERY_TELEMETRY: Final = "v1/+/+/" + TELEMETRY
+EVERY_RESULT: Final = "v1/+/+/" + RESULT + "/+"
+EVERY_REPORTED: Final = "v1/+/+/" + REPORTED
+"""What the backend hears of the fleet besides the books."""
 
 ALARM: Final = EVENT + "/alarm"
 REFUSALS: Final = EVENT + "/refused"

@@ -5,6 +5,7 @@ from agent.ports.engines import Asr, Call, Counter, Embedder, EndOfWords, Engine
 from agent.ports.fleet import CommandBook, Known, Steerable
 from agent.ports.road import (
     BATCHES_MAX,
+    UNHEARD,
     Acked,
     Answer,
     Backlog,
@@ -37,6 +38,7 @@ from agent.ports.sound import (
 
 __all__ = [
     "BATCHES_MAX",
+    "UNHEARD",
     "Acked",
     "Answer",
     "Appended",

@@ -118,6 +118,10 @@ class Refused:
 Answer: TypeAlias = Acked | Retry | Refused
 
 
+UNHEARD = "unheard"
+"""Code of what the broker confirmed and nobody gets: whoever wants it may connect later."""
+
+
 @runtime_checkable
 class Poster(Protocol):
     """A link that carries what is no batch."""

@@ -1,7 +1,7 @@
 """Carries what waits in the outbox to the broker, in order, each until it is taken or can never be taken.
 
 refused for good (too big, no topic)    given up: it would hold back all that comes after it
-refused (no right to it)                its topic is put aside for ASIDE_SECONDS and others pass; nothing of it is deleted
+refused (no right, nobody listens)      its topic is put aside for ASIDE_SECONDS and others pass; nothing of it is deleted
 not taken now                           all waits AGAIN_SECONDS
 """
 
@@ -11,13 +11,16 @@ from collections.abc import Callable
 
 from agent.clock import Clock
 from agent.errors import VoxmeterError
-from agent.ports import Outbox, Posted, Poster, Refused, Retry
+from agent.ports import UNHEARD, Outbox, Posted, Poster, Refused, Retry
 
 AGAIN_SECONDS = 5.0
 """Before what was not taken is sent again."""
 
 ASIDE_SECONDS = 600.0
 """Before what this robot has no right to send is tried again: somebody has to change the broker's list first."""
+
+UNHEARD_SECONDS = 15.0
+"""Before what nobody listened to is sent again: the broker or the backend was started anew, and will have found the other soon."""
 
 NEVER = frozenset({"too-big", "bad-topic"})
 """Codes of refusals that no change of the broker's list takes back."""
@@ -91,7 +94,8 @@ class Postman:
     def _put_aside(self, one: Posted, answer: Refused) -> None:
         if not self._aside:
             self._say(f"the outbox: what is on {one.topic} waits: {answer.why}")
-        self._aside[one.topic] = self._clock.monotonic() + ASIDE_SECONDS, answer.why
+        aside_s = UNHEARD_SECONDS if answer.code == UNHEARD else ASIDE_SECONDS
+        self._aside[one.topic] = self._clock.monotonic() + aside_s, answer.why
 
     def _give_up(self, one: Posted, answer: Refused) -> None:
         self.refused += 1

@@ -26,9 +26,7 @@ def test_a_real_robot_that_was_killed_gets_what_was_meant_for_it_when_it_is_back
     async def story() -> None:
         clock = SystemClock()
         key = keys.make(tmp_path / "operator.key", clock)
-        broker = Broker(tmp_path / "broker")
-        broker.client(fleet.OPERATOR)
-        with broker:
+        with Broker(tmp_path / "broker", operators=[fleet.OPERATOR]) as broker:
             settings = fleet._settings(broker, tmp_path / "operator.key")
             async with fleet._robot(tmp_path, broker, key):
                 pass

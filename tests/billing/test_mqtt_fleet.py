@@ -14,7 +14,7 @@ import pytest
 from agent.billing.fleet import Fleet
 from agent.billing.fleet.tables import EVENT
 from agent.billing.mqtt import Consumer
-from agent.billing.mqtt.fleet import FleetConsumer
+from agent.billing.mqtt.fleet import FILTERS, FleetConsumer
 from agent.billing.operate import handed_over
 from agent.billing.serve import Ready, Settings, broker_at, serve
 from agent.contract import wire
@@ -24,7 +24,7 @@ from agent.errors import LedgerFull
 from agent.link import account
 from agent.link.mqtt import MqttLink
 from agent.link.webhook import ID_HEADER, SIGNATURE_HEADER
-from agent.ports import Acked, Delivered, LinkSettings, Refused, Steering
+from agent.ports import UNHEARD, Acked, Delivered, LinkSettings, Refused, Steering
 from agent.sim.real.broker import BACKEND, HOST, Broker
 from tests.billing.helpers import BACKEND_KEY, KEY, NAME, TENANT, Backend, Robot
 from tests.billing.test_fleet import CMD, DEVICE, GARBAGE, HANDOFF, Wanted, birth, raised, reported, result
@@ -46,7 +46,7 @@ class World:
         self.broker = broker
         self.backend = Backend(folder / "books")
         self.fleet = Fleet(self.backend.store, BACKEND_KEY, CLOCK, twins=Wanted())
-        self.consumer = FleetConsumer(as_backend(broker), self.fleet, CLOCK)
+        self.events, self.state = (FleetConsumer(as_backend(broker), self.fleet, CLOCK, part) for part in FILTERS)
         self.heard: list[Delivered] = []
         self.robot = MqttLink(self.settings(), CLOCK)
 
@@ -61,13 +61,18 @@ class World:
 
     async def __aenter__(self) -> "World":
         await self.backend.register()
-        for one in (self.consumer, self.robot):
+        for one in (self.events, self.state, self.robot):
             await within(one.ready())
         return self
 
+    @property
+    def counts(self) -> Counter[str]:
+        return self.events.counts + self.state.counts
+
     async def __aexit__(self, *_: object) -> None:
         await self.robot.aclose()
-        await self.consumer.aclose()
+        await self.events.aclose()
+        await self.state.aclose()
         await self.backend.aclose()
 
 
@@ -82,7 +87,7 @@ def test_a_birth_is_answered_and_the_twin_is_kept_by_the_broker(broker: Broker, 
             assert told[wire.DESIRED].content == f"twin of {DEVICE}".encode()
             assert told[wire.DESIRED].retained
             await world.robot.post(wire.REPORTED, reported(3), retained=True)
-            await until(lambda: world.consumer.counts == Counter(taken=2, answered=2))
+            await until(lambda: world.counts == Counter(taken=2, answered=2))
             world.heard.clear()
             await world.robot.aclose()
             world.robot = MqttLink(world.settings(), CLOCK)
@@ -99,7 +104,7 @@ def test_events_and_results_are_on_the_books_when_they_are_confirmed(broker: Bro
             for _ in range(2):
                 await world.robot.post("event/handoff", HANDOFF)
                 await world.robot.post(f"cmd/res/{CMD}", result())
-            await until(lambda: world.consumer.counts["taken"] == 4)
+            await until(lambda: world.counts["taken"] == 4)
             assert sorted(name for (name,) in await world.backend.rows(EVENT, "name")) == ["handoff", "result"]
 
     play(story())
@@ -119,8 +124,8 @@ def test_garbage_strangers_and_noise_are_counted_and_confirmed(broker: Broker, t
             live(world.robot._mqtt)._client.publish(f"v1/{TENANT}/{NAME}/event/handoff", b"no json", qos=0)
             await world.robot.post("event/handoff", HANDOFF)
             expected = Counter(taken=1, garbage=2 * len(listened) + 2, unknown=1)
-            await until(lambda: world.consumer.counts == expected)
-            assert world.consumer.connections == 1
+            await until(lambda: world.counts == expected)
+            assert (world.events.connections, world.state.connections) == (1, 1)
             await stranger.aclose()
 
     play(story())
@@ -139,7 +144,7 @@ def test_a_flood_of_events_takes_no_batch_its_place(broker: Broker, tmp_path: Pa
                 flooding.publish(f"v1/{TENANT}/{NAME}/event/x", b'{"n":%d}' % number, qos=1)
             answers = [await good.send(b"batch %d" % number, MARKS) for number in range(50)]
             assert all(isinstance(one, Acked) for one in answers)
-            assert world.consumer.counts["taken"] < 3000  # the flood was not over, and nobody had waited for it
+            assert world.counts["taken"] < 3000  # the flood was not over, and nobody had waited for it
             for one in (good, batches):
                 await one.aclose()
 
@@ -167,7 +172,7 @@ class Failing:
 def test_what_the_database_refuses_is_tried_until_it_does_not(broker: Broker) -> None:
     async def story() -> None:
         fleet = Failing(2, LedgerFull("the disk is full", "make room"))
-        consumer, robot = FleetConsumer(as_backend(broker), fleet, CLOCK), MqttLink(as_robot(broker), CLOCK)
+        consumer, robot = FleetConsumer(as_backend(broker), fleet, CLOCK, "events"), MqttLink(as_robot(broker), CLOCK)
         for one in (consumer, robot):
             await within(one.ready())
         await robot.post("event/x", b"{}")
@@ -182,7 +187,7 @@ def test_what_the_database_refuses_is_tried_until_it_does_not(broker: Broker) ->
 def test_what_was_not_committed_comes_again_to_the_next_consumer(broker: Broker) -> None:
     async def story() -> None:
         dead, later = Failing(10**6, LedgerFull("the disk is full", "make room")), Failing(0, KeyError())
-        first, robot = FleetConsumer(as_backend(broker), dead, CLOCK), MqttLink(as_robot(broker), CLOCK)
+        first, robot = FleetConsumer(as_backend(broker), dead, CLOCK, "events"), MqttLink(as_robot(broker), CLOCK)
         for one in (first, robot):
             await within(one.ready())
         await robot.post("event/x", b"{}")
@@ -190,7 +195,7 @@ def test_what_was_not_committed_comes_again_to_the_next_consumer(broker: Broker)
         for task in first._open:
             task.cancel()
         await first.aclose()
-        second = FleetConsumer(as_backend(broker), later, CLOCK)
+        second = FleetConsumer(as_backend(broker), later, CLOCK, "events")
         await within(second.ready())
         await until(lambda: later.taken)
         await robot.aclose()
@@ -199,18 +204,51 @@ def test_what_was_not_committed_comes_again_to_the_next_consumer(broker: Broker)
     play(story())
 
 
+def test_an_event_of_the_time_between_a_broker_s_restart_and_the_backend_s_return_is_heard(broker: Broker) -> None:
+    async def story() -> None:
+        fleet = Failing(0, KeyError())
+        for _ in range(2):  # as a session that is there already
+            consumer = FleetConsumer(as_backend(broker), fleet, CLOCK, "events")
+            await within(consumer.ready())
+            await consumer.aclose()
+        broker.restart()
+        robot = MqttLink(as_robot(broker), CLOCK)
+        await within(robot.ready())
+        assert await robot.post("event/x", b"{}") is None
+        consumer = FleetConsumer(as_backend(broker), fleet, CLOCK, "events")
+        await within(consumer.ready())
+        await until(lambda: fleet.taken)
+        await robot.aclose()
+        await consumer.aclose()
+
+    play(story())
+
+
+def test_an_event_for_a_backend_the_broker_never_saw_is_refused_for_now(broker: Broker) -> None:
+    async def story() -> None:
+        robot = MqttLink(as_robot(broker), CLOCK)
+        await within(robot.ready())
+        answer = await robot.post("event/x", b"{}")
+        assert isinstance(answer, Refused)
+        assert answer.code == UNHEARD
+        assert await robot.post(wire.BIRTH, birth(), retained=True) is None
+        await robot.aclose()
+
+    play(story())
+
+
 def test_a_message_that_fails_although_the_database_is_well_holds_nobody_up(broker: Broker) -> None:
     async def story() -> None:
         said: list[str] = []
         fleet = Failing(20, KeyError("role"))
-        consumer = FleetConsumer(as_backend(broker), fleet, CLOCK, say=said.append)
+        consumer = FleetConsumer(as_backend(broker), fleet, CLOCK, "events", say=said.append)
         robot = MqttLink(as_robot(broker), CLOCK)
         for one in (consumer, robot):
             await within(one.ready())
         for number in range(21):
             await robot.post("event/x", b'{"n":%d}' % number)
         await until(lambda: fleet.taken)
-        assert (consumer.counts["given-up"], said[0]) == (20, "billing-fleet-1: the fleet's book fails: KeyError: 'role'")
+        assert (consumer.counts["given-up"], said[0]) == (20, "billing-events: the fleet's book fails: KeyError: 'role'")
         await robot.aclose()
         await consumer.aclose()
 

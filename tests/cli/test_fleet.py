@@ -28,9 +28,7 @@ TOO_LATE_S = "20"
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    made = Broker(tmp_path_factory.mktemp("broker"))
-    made.client("operator/alice")
-    with made as running:
+    with Broker(tmp_path_factory.mktemp("broker"), operators=["operator/alice"]) as running:
         yield running
 
 

@@ -33,10 +33,7 @@ LONG_S = 30.0
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Any:
-    made = Broker(tmp_path / "broker")
-    made.client("operator/alice")  # so that it knows them when it starts
-    made.client("operator/bob")
-    with made as running:
+    with Broker(tmp_path / "broker", operators=["operator/alice", "operator/bob"]) as running:
         yield running
 
 
@@ -305,13 +302,11 @@ def test_an_operator_the_broker_has_no_room_for_is_told(tmp_path: Path, key_file
             async with Desk(settings, CLOCK):
                 pass
 
-    with Broker(tmp_path / "broker") as broker:
-        settings = desk_settings(broker, key_file, "eve")
-        (tmp_path / "broker/acl").write_text("user billing\ntopic read v1/#\n")
-        broker.stop()
-        broker._rule = lambda: None  # type: ignore[method-assign]  # the list stays as it was written here
-        broker.start()
-        play(story(settings))
+    broker = Broker(tmp_path / "broker", operators=["operator/eve"])
+    (tmp_path / "broker/acl").write_text("user billing\ntopic read v1/#\n")
+    broker._rule = lambda: None  # type: ignore[method-assign]  # the list stays as it was written here
+    with broker:
+        play(story(desk_settings(broker, key_file, "eve")))
 
 
 def test_without_a_broker_the_reason_is_told_at_once(broker: Broker, key_file: Path) -> None:
@@ -363,9 +358,9 @@ def test_two_thousand_robots_answer(tmp_path: Path, key_file: Path) -> None:
         assert lines[-1] == "2000 of 2000 answered, 1900 succeeded, 100 failed"
         await crowd.mqtt.aclose()
 
-    broker = Broker(tmp_path / "broker")
-    broker.client("operator/alice")
+    broker = Broker(tmp_path / "broker", operators=["operator/alice"])
     broker.client(f"demo/{CROWD}")
+    broker._rule()
     with (tmp_path / "broker/acl").open("a") as acl:
         acl.write(f"user demo/{CROWD}\ntopic readwrite v1/#\n")
     broker._rule = lambda: None  # type: ignore[method-assign]  # the list stays as it was written here

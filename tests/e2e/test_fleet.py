@@ -73,8 +73,7 @@ class Fleet:
         self.folder, self.house = folder, house
         key = keys.make(folder / "operator.key", SystemClock())
         house.order("operator add", name="ann", public=encode(key.public))
-        certificate, private = house.broker.client("operator/ann")
-        house.broker.reread()
+        certificate, private = house.broker.client("operator/alice")
         self._way = ["--broker", f"{HOST}:{house.broker.port}", "--ca", str(house.bundle), "--tenant", TENANT]
         self._way += ["--certificate", str(certificate), "--key", str(private)]
         self.robot = Robot(folder, self._profile())

@@ -49,7 +49,7 @@ class House:
     @classmethod
     @contextlib.contextmanager
     def open(cls, folder: Path) -> "Iterator[House]":
-        with Broker(folder / "broker") as broker, asyncio.Runner() as runner:
+        with Broker(folder / "broker", operators=["operator/alice"]) as broker, asyncio.Runner() as runner:
             house = cls(folder, broker, runner)
             try:
                 house.play(house.backend.start())

@@ -20,7 +20,7 @@ def test_a_revoked_certificate_is_refused_and_the_word_is_heard(house: House) ->
     told = house.order("revoke", tenant=TENANT, device=robot.name)
     assert (told["credentials"], told["certificates"]) == (1, 1)
     assert told["list"] == str(house.list)
-    house.broker.reread()
+    house.broker.restart()
     heard = robot.connects_until("refused", robot.pair)
     assert (heard.result, heard.word) == ("refused", "revoked")
     assert other.connects(other.pair).result == "taken"

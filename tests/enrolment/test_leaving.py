@@ -64,7 +64,7 @@ def test_a_robot_leaves_and_nothing_of_it_stays(house: House) -> None:
     assert all(one["revoked"] for one in credentials(house, robot))
     actions = [one["action"] for one in house.order("audit")["entries"] if one["device"] == robot.name]
     assert "device.decommissioned" in actions
-    house.broker.reread()
+    house.broker.restart()
     kept = house.folder / f"{robot.name}.pem"
     kept.write_bytes(pair)
     assert robot.connects_until("refused", kept).word == "revoked"

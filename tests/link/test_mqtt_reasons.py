@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from agent.contract import wire
 from agent.link.mqtt import MqttLink, connection
 from agent.link.mqtt.steady import Mqtt
-from agent.ports import Answer, LinkSettings, Refused, Retry
+from agent.ports import UNHEARD, Answer, LinkSettings, Refused, Retry
 from tests.link.mqtt_helpers import CLOCK, MARKS, play, until, within
 
 WELCOME = b"\x20\x03\x00\x00\x00"
@@ -105,11 +106,21 @@ def test_a_puback_with_a_failure_code_is_no_delivery(code: int, answer: Answer) 
     against(Said(puback=bytes([code])), story)
 
 
-@pytest.mark.parametrize(("code", "known"), [(0x87, "forbidden"), (0x90, "bad-topic"), (0x97, "")])
-def test_of_a_post_a_right_that_may_come_is_told_from_a_topic_that_is_none(code: int, known: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "topic", "known"),
+    [
+        (0x87, "event/x", "forbidden"),
+        (0x90, "event/x", "bad-topic"),
+        (0x97, "event/x", ""),
+        (0x10, "event/x", UNHEARD),
+        (0x10, "cmd/res/x", UNHEARD),
+        (0x10, wire.BIRTH, ""),
+    ],
+)
+def test_of_a_post_a_right_that_may_come_is_told_from_a_topic_that_is_none(code: int, topic: str, known: str) -> None:
     async def story(link: MqttLink) -> None:
         await within(link.ready())
-        answer = await link.post("event/x", b"x")
+        answer = await link.post(topic, b"x")
         assert (answer.code if isinstance(answer, Refused) else "") == known
 
     against(Said(puback=bytes([code])), story)

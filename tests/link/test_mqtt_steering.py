@@ -194,7 +194,7 @@ def test_a_fault_in_what_takes_a_message_or_gives_a_will_costs_no_connection(bro
     play(story())
 
 
-@pytest.mark.parametrize(("topic", "refused"), [("event/x", False), ("../r2/event/x", True), ("event/#", True)])
+@pytest.mark.parametrize(("topic", "refused"), [(wire.BIRTH, False), ("../r2/event/x", True), ("event/#", True)])
 def test_what_may_never_leave_is_told_apart_from_what_may_not_now(broker: Broker, topic: str, refused: bool) -> None:
     async def story() -> None:
         link = MqttLink(dataclasses.replace(as_robot(broker), device="r2" if refused and "#" not in topic else "r1"), CLOCK)

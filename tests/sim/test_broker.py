@@ -127,6 +127,13 @@ def test_a_name_that_would_open_more_or_has_no_room_gets_no_certificate(tmp_path
         Broker(tmp_path).client(name)
 
 
+def test_an_operator_who_is_not_on_its_list_gets_no_certificate(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, operators=["operator/alice"])
+    broker.client("operator/alice")
+    with pytest.raises(BadInput, match="knows no operator/bob"):
+        broker.client("operator/bob")
+
+
 def test_robots_have_a_door_where_they_are_called_as_their_certificate_says(tmp_path: Path) -> None:
     async def story() -> None:
         with Broker(tmp_path / "b") as broker:

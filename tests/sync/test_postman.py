@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent.errors import LedgerFull
-from agent.ports import Posted, Refused, Retry
+from agent.ports import UNHEARD, Posted, Refused, Retry
 from agent.sim.clock import SimulatedClock
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.outbox import TAKEN_AT_ONCE
-from agent.sync.postman import AGAIN_SECONDS, ASIDE_SECONDS, Postman
+from agent.sync.postman import AGAIN_SECONDS, ASIDE_SECONDS, UNHEARD_SECONDS, Postman
 from tests.store.ledger.world import ROBOT
 
 ODD = Refused("too-big", "the broker refuses it: Packet too large")
@@ -115,8 +115,8 @@ def test_what_is_never_taken_is_given_up_with_one_word_and_blocks_nothing(tmp_pa
 class Guarded:
     """Takes everything but what its list does not allow; others read along how often each topic was offered."""
 
-    def __init__(self, *forbidden: str) -> None:
-        self.forbidden = set(forbidden)
+    def __init__(self, *forbidden: str, answer: Refused = NO_RIGHT) -> None:
+        self.forbidden, self.answer = set(forbidden), answer
         self.offered: list[str] = []
         self.taken: list[str] = []
 
@@ -127,7 +127,7 @@ class Guarded:
         del body, retained
         self.offered.append(topic)
         if topic in self.forbidden:
-            return NO_RIGHT
+            return self.answer
         self.taken.append(topic)
         return None
 
@@ -148,21 +148,22 @@ class Held(SimulatedClock):
         await super().sleep(seconds)
 
 
-def test_what_this_robot_has_no_right_to_waits_and_others_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("answer", "aside_s"), [(NO_RIGHT, ASIDE_SECONDS), (Refused(UNHEARD, "nobody listens"), UNHEARD_SECONDS)])
+def test_what_this_robot_has_no_right_to_waits_and_others_pass(tmp_path: Path, answer: Refused, aside_s: float) -> None:
     """More of it than the outbox hands out at once, before and after what may pass."""
 
     async def main() -> None:
         said: list[str] = []
         forbidden = [f"cmd/res/{number}" for number in range(TAKEN_AT_ONCE + 3)]
-        ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded(*forbidden), Held()
+        ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded(*forbidden, answer=answer), Held()
         for topic in (*forbidden, "event/alarm", forbidden[0], "event/handoff"):
             await ledger.post(topic, b"{}")
         postman = Postman(ledger, broker, clock, said.append)
         async with carrying(postman):
             await until(lambda: _true(clock.slept))
             assert broker.taken == ["event/alarm", "event/handoff"]
-            assert set(clock.slept) == {ASIDE_SECONDS}
-            assert (postman.problem, postman.refused) == (NO_RIGHT.why, 0)
+            assert set(clock.slept) == {aside_s}
+            assert (postman.problem, postman.refused) == (answer.why, 0)
             await ledger.post("event/alarm", b"{}")
             await until(lambda: _true(len(broker.taken) == 3))
             assert len(broker.offered) == len(forbidden) + 3  # each topic of the others once
@@ -170,7 +171,7 @@ def test_what_this_robot_has_no_right_to_waits_and_others_pass(tmp_path: Path) -
             clock.go.set()
             await until(lambda: _empty(ledger))
         assert broker.taken[3:] == [*forbidden, forbidden[0]]
-        assert said == [f"the outbox: what is on cmd/res/0 waits: {NO_RIGHT.why}"]
+        assert said == [f"the outbox: what is on cmd/res/0 waits: {answer.why}"]
         await ledger.aclose()
 
     asyncio.run(main())

@@ -64,9 +64,7 @@ async def run(pings: int, commands: int, folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         place = Path(scratch)
         key = keys.make(place / "operator.key", SystemClock())
-        broker = Broker(place / "broker")
-        broker.client(OPERATOR)
-        with broker:
+        with Broker(place / "broker", operators=[OPERATOR]) as broker:
             settings = _settings(broker, place / "operator.key")
             async with _robot(place, broker, key), Desk(settings, SystemClock()) as desk:
                 told = await _round_trips(_Asking(desk, settings, key), _Bare(settings), pings)

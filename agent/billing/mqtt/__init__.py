@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from agent.billing.ingest import Answered
-from agent.billing.mqtt.sharing import Sharing
+from agent.billing.mqtt.consuming import Consuming
 from agent.clock import Clock
 from agent.contract import wire
 from agent.contract.batch import BATCH_BYTES_MAX, BatchTooBig
@@ -35,7 +35,7 @@ class Takes(Protocol):
     async def mark(self, tenant: str, device: str, epoch: str, nonce: str) -> Answered: ...
 
 
-class Consumer(Sharing):
+class Consumer(Consuming):
     """One of any number that share the robots' batches."""
 
     def __init__(

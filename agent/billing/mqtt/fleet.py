@@ -1,29 +1,31 @@
 """Takes off the broker what robots tell besides their books, gives it to the fleet's room, answers, and only then confirms it.
 
-It has a connection of its own, so that a robot that floods it takes no place from a batch. Garbage, strangers and floods are counted
-and confirmed: what would come again for ever would hold everybody up.
+Two connections of its own, so that a robot that floods them takes no place from a batch, and one that tells its state all the time none
+from an event. Neither is shared: mosquitto before 2.0.12 forgets shared subscriptions when it restarts, and confirms to a robot what it
+then throws away. Garbage, strangers and floods are counted and confirmed: what would come again for ever would hold everybody up.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from agent.billing.access.denied import Denied, TooMany
 from agent.billing.fleet import Reply
-from agent.billing.mqtt.sharing import Sharing
+from agent.billing.mqtt.consuming import SESSION_S, Consuming
 from agent.clock import Clock
 from agent.contract import wire
 from agent.errors import BadInput, LedgerDamaged, LedgerFull
 from agent.link.mqtt.message import LOST, Incoming
 from agent.ports import LinkSettings
 
-FILTERS: Final = (
-    wire.EVERY_EVENT,
-    wire.EVERY_BIRTH,
-    wire.EVERY_PRESENCE,
-    wire.EVERY_TELEMETRY,
-    wire.EVERY_RESULT,
-    wire.EVERY_REPORTED,
-)
+Part = Literal["events", "state"]
+
+FILTERS: Final[dict[Part, tuple[str, ...]]] = {
+    "events": (wire.EVERY_EVENT, wire.EVERY_RESULT),
+    "state": (wire.EVERY_BIRTH, wire.EVERY_PRESENCE, wire.EVERY_TELEMETRY, wire.EVERY_REPORTED),
+}
+
+SESSIONS_S: Final[dict[Part, int]] = {"events": wire.SESSION_EXPIRY_S, "state": SESSION_S}
+"""An event comes once, so the broker keeps it while the backend is away; of a state the next one comes."""
 
 UNCONFIRMED_MAX: Final = 64
 """Of messages that nobody waits for (QoS 0), so many are looked at at once; the rest is dropped. The others the receive maximum bounds."""
@@ -38,14 +40,14 @@ class Hears(Protocol):
     async def hear(self, tenant: str, device: str, what: str, content: bytes, *, retained: bool = False) -> list[Reply]: ...
 
 
-class FleetConsumer(Sharing):
-    """One of any number that share what robots tell besides their books."""
+class FleetConsumer(Consuming):
+    """Hears one part of what all robots tell besides their books."""
 
     def __init__(
-        self, settings: LinkSettings, fleet: Hears, clock: Clock, *, number: int = 1, say: Callable[[str], None] = lambda _: None
+        self, settings: LinkSettings, fleet: Hears, clock: Clock, part: Part, *, say: Callable[[str], None] = lambda _: None
     ) -> None:
         """`counts`: `taken`, `garbage`, `unknown`, `flooded`, `failed`, `answered`, `unheard`."""
-        super().__init__(settings, f"billing-fleet-{number}", FILTERS, clock, say)
+        super().__init__(settings, f"billing-{part}", FILTERS[part], clock, say, session_s=SESSIONS_S[part])
         self._fleet = fleet
 
     def _heard(self, message: Incoming) -> None:

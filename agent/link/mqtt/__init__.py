@@ -16,7 +16,7 @@ from agent.errors import BadInput
 from agent.link.mqtt.message import FORMAT_INVALID, NO_SUBSCRIBERS, NOT_AUTHORIZED, TOO_LARGE, TOPIC_INVALID, Filter, Incoming, Verdict
 from agent.link.mqtt.steady import Mqtt
 from agent.link.tls import check_plain, context_of
-from agent.ports import Acked, Answer, Delivered, LinkSettings, Refused, Retry, Steering
+from agent.ports import UNHEARD, Acked, Answer, Delivered, LinkSettings, Refused, Retry, Steering
 
 CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "too-big", FORMAT_INVALID: "bad-batch"}
 """Reason codes of a PUBACK that the same message would get again; every other failure may pass."""
@@ -24,6 +24,8 @@ CODES = {NOT_AUTHORIZED: "forbidden", TOPIC_INVALID: "forbidden", TOO_LARGE: "to
 
 BAD_TOPIC = "bad-topic"
 """Of a post: no broker takes such a topic. That this one has not the right to it may change with the broker's list."""
+
+NOBODY = "the broker has nobody who takes it: the backend has not connected yet"
 
 STEERED = ((wire.REQUEST + "/+", False), (wire.DESIRED, True), (wire.TIME, False), (wire.LEASE, False))
 """What a robot that is steered listens to below its own subtree, and whether it wants what the broker keeps there."""
@@ -81,10 +83,13 @@ class MqttLink:
         return await self._asked(wire.MARK, question, nonce.encode(), {})
 
     async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
-        """See the port Poster. That nobody listens to an event is no reason to send it again."""
+        """See the port Poster. An event or a result that nobody listens to is lost with the broker's PUBACK, so it is refused; the rest
+        may go unheard."""
         verdict = await self._mqtt.publish(self._below + topic, body, retained=retained)
-        if verdict.taken or verdict.code == NO_SUBSCRIBERS:
+        if verdict.taken:
             return None
+        if verdict.code == NO_SUBSCRIBERS:
+            return Refused(UNHEARD, NOBODY) if topic.startswith((f"{wire.EVENT}/", f"{wire.RESULT}/")) else None
         refused = _refused(verdict)
         return replace(refused, code=BAD_TOPIC) if isinstance(refused, Refused) and verdict.code == TOPIC_INVALID else refused
 
@@ -170,7 +175,7 @@ def _answer(message: Incoming) -> Answer | None:
 
 def _refused(verdict: Verdict) -> Retry | Refused:
     if verdict.code == NO_SUBSCRIBERS:
-        return Retry("the broker has nobody who takes it: the backend has not connected yet")
+        return Retry(NOBODY)
     if code := CODES.get(verdict.code):
         return Refused(code, f"the broker refuses it: {verdict.name}")
     return Retry(verdict.name)

@@ -68,15 +68,18 @@ OF_ROBOTS = ("usage/batch", "usage/mark", *TOLD)
 class Broker:
     """One mosquitto and the authority that vouches for it and for everyone who may connect."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        """`port` 0 is any free one, the same for the life of this object. Raises MissingPart where mosquitto isn't installed."""
+    def __init__(self, folder: Path, port: int = 0, *, operators: Sequence[str] = ()) -> None:
+        """`port` 0 is any free one, the same for the life of this object; `operators`: their names, `operator/{name}`.
+
+        Raises MissingPart where mosquitto isn't installed.
+        """
         self._program = find_program()
         self._folder = folder
         self._any_port = port == 0
         self.port = port
         self.robots_port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._operators: list[str] = []
+        self._operators = operators
         (folder / "memory").mkdir(parents=True, exist_ok=True)
         now = SystemClock().utc()
         self._vouching = certificates.authority("voxmeter test authority", now, CERTIFICATE_DAYS)
@@ -98,12 +101,6 @@ class Broker:
         """From the next start on it also lets in whom that authority (PEM) vouches for, but for those on its list (a file, CRL)."""
         self._others, self._list = authority, revoked
 
-    def reread(self) -> None:
-        """Makes it read certificates and lists anew, as its operator does; connections go on."""
-        self._introduce()
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
-
     @property
     def process_id(self) -> int:
         assert self._process is not None
@@ -116,13 +113,12 @@ class Broker:
     def client(self, name: str) -> tuple[Path, Path]:
         """(certificate, key) of a robot, `{tenant}/{device}`, of the backend, BACKEND, or of an operator, `operator/{name}`.
 
-        Raises BadInput for a name without room.
+        Raises BadInput for a name without room, and for an operator who is not on its list.
         """
         if not 0 < len(name) <= certificates.NAME_LENGTH_MAX or any(sign in name for sign in "+#\0"):
             raise BadInput(f"{name!r} can't stand in a certificate", f"give 1 to {certificates.NAME_LENGTH_MAX} characters without + and #")
         if name.startswith(OPERATOR) and name not in self._operators:
-            self._operators.append(name)
-            self._rule()
+            raise BadInput(f"this broker knows no {name}", "name all operators when it is made")
         return self._issue(name.encode().hex(), name)
 
     def start(self) -> None:
@@ -157,7 +153,7 @@ class Broker:
             path.unlink()
 
     def restart(self) -> None:
-        """Stops it in peace, if it runs, and starts it on the same port."""
+        """Stops it in peace, if it runs, and starts it on the same port; certificates and lists are read anew."""
         self.stop()
         self.start()
 
@@ -181,10 +177,8 @@ class Broker:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def _rule(self) -> None:
-        """Says who may what; a broker that runs already reads it again."""
+        """Says who may what."""
         self._write("acl", _acl(self._operators).encode())
-        if self.running:
-            os.kill(self.process_id, signal.SIGHUP)
 
     def _introduce(self) -> None:
         """Whom to let in, and whom not. With one list OpenSSL wants one of each authority."""

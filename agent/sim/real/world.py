@@ -15,7 +15,7 @@ from agent.sim.real.backend import Backend
 from agent.sim.real.broker import Broker
 from agent.sim.real.device.clock import LeapingClock
 from agent.sim.real.device.settings import Way
-from agent.sim.real.fleet.desk import Desk
+from agent.sim.real.fleet.desk import OPERATOR_NAME, Desk
 from agent.sim.real.fleet.enrolled import Enrolled
 from agent.sim.real.fleet.hijack import Hijack
 from agent.sim.real.proxy import Proxy
@@ -90,7 +90,7 @@ class RealWorld:
         return most.total()
 
     async def start(self) -> None:
-        self._broker = await asyncio.to_thread(Broker, self._folder / "broker")
+        self._broker = await asyncio.to_thread(Broker, self._folder / "broker", operators=[OPERATOR_NAME])
         await asyncio.to_thread(self.broker.start)
         self._backend = Backend(self._folder / "backend", self.broker)
         await self.backend.start()

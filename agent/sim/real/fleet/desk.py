@@ -19,6 +19,9 @@ from agent.sim.world.fleet.operator import VALID_S, Operator, Ordered
 
 NAME = "sim"
 
+OPERATOR_NAME = OPERATOR + NAME
+"""On its certificate."""
+
 LOOK_S = 0.25
 """Between two looks at what is due."""
 
@@ -33,7 +36,7 @@ class Desk:
         """`clock`: the operator's, which leaps with the robots'; `machine`: the connection's."""
         self.operator = Operator(tenant, clock, seed)
         self._tenant, self._machine, self._chance = tenant, machine, seeded(seed + 1)
-        certificate, key = broker.client(OPERATOR + NAME)
+        certificate, key = broker.client(OPERATOR_NAME)
         where = LinkSettings(OPERATOR.rstrip("/"), NAME, HOST, broker.port, broker.authority.decode(), certificate=certificate, key=key)
         filters = [Filter(wire.topic(tenant, "+", wire.BIRTH), retained=True), Filter(wire.topic(tenant, "+", f"{wire.RESULT}/+"))]
         self._mqtt = Mqtt(where, f"operator-{NAME}", machine, filters, self._heard, inflight_max=wire.RECEIVE_MAX)

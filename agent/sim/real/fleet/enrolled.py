@@ -56,7 +56,7 @@ class Enrolled:
         """The backend writes its list, and the broker reads it."""
         self.revoked.add(body.identity.device)
         await self._backend.revoke(body.identity.tenant, body.identity.device)
-        await asyncio.to_thread(self._broker.reread)
+        await asyncio.to_thread(self._broker.restart)
 
     def link_back(self, bodies: Collection[RobotProcess]) -> None:
         """Who has a certificate now that is over?"""

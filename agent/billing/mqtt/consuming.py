@@ -1,4 +1,4 @@
-"""One of any number that share what robots send: confirms a message when it has been dealt with, finishes what it began when it stops."""
+"""Takes what robots send: confirms a message when it has been dealt with, finishes what it began when it stops."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -14,8 +14,8 @@ from agent.link.retry import Backoff
 from agent.ports import LinkSettings
 
 SESSION_S: Final = 3_600
-"""How long the broker keeps what came for a consumer that is away. The robots hold it too and send it again; a consumer that
-never comes back must not go on taking its share of theirs."""
+"""How long the broker keeps what came for a consumer that is away, where robots send it again anyway; one of many that never comes
+back must not go on taking its share."""
 
 FINISH_S: Final = 10.0
 """What is being committed when a consumer is told to stop is answered within that, or comes again."""
@@ -24,10 +24,19 @@ AGAIN_MS, AGAIN_MS_MAX = 500, 30_000
 """Between two tries to commit, when the database refuses."""
 
 
-class Sharing(ABC):
+class Consuming(ABC):
     """A connection of its own, with a receive maximum of its own: what one consumer has not confirmed holds no other up."""
 
-    def __init__(self, settings: LinkSettings, name: str, filters: Sequence[str], clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: LinkSettings,
+        name: str,
+        filters: Sequence[str],
+        clock: Clock,
+        say: Callable[[str], None],
+        *,
+        session_s: int = SESSION_S,
+    ) -> None:
         """`name` is its client id; they differ."""
         self._clock, self._say, self._name = clock, say, name
         self._mqtt = Mqtt(
@@ -36,7 +45,7 @@ class Sharing(ABC):
             clock,
             filters,
             self._heard,
-            expiry_s=SESSION_S,
+            expiry_s=session_s,
             inflight_max=wire.RECEIVE_MAX,
             say=lambda why: say(f"{name}: {why}"),
         )
