@@ -45,7 +45,7 @@ def serve(
     device_authority: DevicesAuthority = None,
     device_authority_key: DevicesKey = None,
     certificate_days: Annotated[int, typer.Option("--certificate-days", min=1, max=825, help="A robot's certificate lives so long.")] = 90,
-    consumers: Annotated[int, typer.Option("--consumers", min=1, max=16, help="MQTT consumers.")] = 2,
+    consumers: Annotated[int, typer.Option("--consumers", min=1, max=16, help="MQTT consumers of the robots' books.")] = 2,
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Only from these networks (CIDR); may be repeated.")] = None,
     rate: Annotated[int, typer.Option("--rate", min=1, max=100_000, help="Requests a second of one client.")] = 100,
     connections: Annotated[int, typer.Option("--connections", min=1, max=4096, help="At once from one address, as of a proxy.")] = 256,

@@ -129,7 +129,8 @@ class Poster(Protocol):
     async def ready(self) -> None: ...
 
     async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | Refused | None:
-        """None when the broker has taken it; Retry: not now; Refused: never, the same would be refused again.
+        """None when the broker has taken it; Retry: not now; Refused: the same would be refused again, UNHEARD until somebody
+        listens.
 
         `topic` is below the device's own subtree.
         """

@@ -1,7 +1,7 @@
 """Carries what waits in the outbox to the broker, in order, each until it is taken or can never be taken.
 
 refused for good (too big, no topic)    given up: it would hold back all that comes after it
-refused (no right, nobody listens)      its topic is put aside for ASIDE_SECONDS and others pass; nothing of it is deleted
+refused (no right, nobody listens)      its topic is put aside and others pass; nothing of it is deleted
 not taken now                           all waits AGAIN_SECONDS
 """
 
@@ -20,7 +20,8 @@ ASIDE_SECONDS = 600.0
 """Before what this robot has no right to send is tried again: somebody has to change the broker's list first."""
 
 UNHEARD_SECONDS = 15.0
-"""Before what nobody listened to is sent again: the broker or the backend was started anew, and will have found the other soon."""
+"""Before what nobody listened to is sent again: the broker or the backend was started anew, and will have found the other soon. Twice as
+long each time nobody does, up to ASIDE_SECONDS."""
 
 NEVER = frozenset({"too-big", "bad-topic"})
 """Codes of refusals that no change of the broker's list takes back."""
@@ -34,6 +35,7 @@ class Postman:
         self._outbox, self._link, self._clock, self._say = outbox, link, clock, say
         self._aside: dict[str, tuple[float, str]] = {}
         """Topic -> when it is tried again, on the monotonic clock, and why it waits."""
+        self._unheard_s = UNHEARD_SECONDS
         self.problem = ""
         """Why the oldest still waits; empty while nothing does."""
         self.refused = 0
@@ -56,7 +58,7 @@ class Postman:
 
     async def _left(self) -> bool:
         """Sends what waits; True where something is left that the broker does not take now."""
-        begun, aside = self._clock.monotonic(), 0
+        begun, aside, unheard = self._clock.monotonic(), 0, False
         while waiting := await self._outbox.posted(aside):
             for one in waiting:
                 if self._aside.get(one.topic, (-math.inf, ""))[0] > begun:
@@ -67,13 +69,15 @@ class Postman:
                     self.problem = answer.why
                     return True
                 if answer and answer.code not in NEVER:
-                    self._put_aside(one, answer)
+                    unheard = unheard or answer.code == UNHEARD
+                    self._put_aside(one, answer, begun)
                     aside += 1
                     continue
                 if answer:
                     self._give_up(one, answer)
                 await self._outbox.delivered([one.id])
         self._aside = {topic: waits for topic, waits in self._aside.items() if waits[0] > begun}
+        self._unheard_s = min(self._unheard_s * 2, ASIDE_SECONDS) if unheard else UNHEARD_SECONDS
         self.problem = next((why for _, why in self._aside.values()), "")
         return False
 
@@ -91,11 +95,10 @@ class Postman:
                 one.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _put_aside(self, one: Posted, answer: Refused) -> None:
+    def _put_aside(self, one: Posted, answer: Refused, begun: float) -> None:
         if not self._aside:
             self._say(f"the outbox: what is on {one.topic} waits: {answer.why}")
-        aside_s = UNHEARD_SECONDS if answer.code == UNHEARD else ASIDE_SECONDS
-        self._aside[one.topic] = self._clock.monotonic() + aside_s, answer.why
+        self._aside[one.topic] = begun + (self._unheard_s if answer.code == UNHEARD else ASIDE_SECONDS), answer.why
 
     def _give_up(self, one: Posted, answer: Refused) -> None:
         self.refused += 1

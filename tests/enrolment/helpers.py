@@ -110,7 +110,7 @@ class Robot:
         return self.house.play(enrolment.enroll(self.profile, self.state, token, bundle, clock, self.said.append))
 
     def connects_until(self, result: str, pair: Path) -> Told:
-        """When the broker has read its lists anew, which nobody tells."""
+        """When the broker has been started anew."""
         for _ in range(1000):
             if (told := self.connects(pair)).result == result:
                 return told

@@ -177,6 +177,24 @@ def test_what_this_robot_has_no_right_to_waits_and_others_pass(tmp_path: Path, a
     asyncio.run(main())
 
 
+def test_what_nobody_listens_to_is_sent_more_and_more_seldom_until_somebody_does(tmp_path: Path) -> None:
+    async def main() -> None:
+        unheard = Refused(UNHEARD, "nobody listens")
+        ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded("event/x", answer=unheard), Held()
+        await ledger.post("event/x", b"{}")
+        async with carrying(Postman(ledger, broker, clock)):
+            while ASIDE_SECONDS not in clock.slept:
+                clock.go.set()
+                await asyncio.sleep(0.01)
+            broker.forbidden.clear()
+            clock.go.set()
+            await until(lambda: _empty(ledger))
+        assert list(dict.fromkeys(clock.slept)) == [15, 30, 60, 120, 240, 480, 600]
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
 def test_what_is_put_aside_and_then_given_up_by_the_outbox_is_not_waited_for(tmp_path: Path) -> None:
     async def main() -> None:
         ledger, broker, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Guarded("event/x"), Held()

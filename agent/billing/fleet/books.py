@@ -125,7 +125,7 @@ def put_alarm(connection: Connection, robot: Robot, told: Alarm, taking: Taking)
 
 
 def _overtaken(connection: Connection, robot: Robot, told: Alarm, taking: Taking) -> bool:
-    """Whether a later word of the same alarm is on the books: what shares a subscription may be taken in another order than sent."""
+    """Whether a later word of the same alarm is on the books: what comes by two links may be taken in another order than sent."""
     mine = (ALARM.c.device_id == robot.id, ALARM.c.by == told.by, ALARM.c.name == told.name)
     recently = ALARM.c.changed > audit.stamp(taking.now - OVERTAKEN)
     return connection.execute(select(ALARM.c.name).where(*mine, ALARM.c.since > told.since, recently)).first() is not None

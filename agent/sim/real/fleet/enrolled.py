@@ -35,6 +35,7 @@ class Enrolled:
     def __init__(self, folder: Path, broker: Broker, backend: Backend, clock: Clock) -> None:
         self._folder, self._broker, self._backend, self._clock = folder, broker, backend, clock
         folder.mkdir()
+        self._restarting = asyncio.Lock()
         self._expired: set[str] = set()
         self.revoked: set[str] = set()
         """Devices that were struck off."""
@@ -53,10 +54,11 @@ class Enrolled:
         return [self._short(body) if number % 2 == 0 else replace(over_mqtt, certificate="", key=""), over_https]
 
     async def revoke(self, body: RobotProcess) -> None:
-        """The backend writes its list, and the broker reads it."""
+        """The backend writes its list, and the broker is started anew, which reads it."""
         self.revoked.add(body.identity.device)
         await self._backend.revoke(body.identity.tenant, body.identity.device)
-        await asyncio.to_thread(self._broker.restart)
+        async with self._restarting:
+            await asyncio.to_thread(self._broker.restart)
 
     def link_back(self, bodies: Collection[RobotProcess]) -> None:
         """Who has a certificate now that is over?"""
