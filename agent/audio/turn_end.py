@@ -6,7 +6,8 @@
       +------------------------------- quiet for the window: Ended --------------------+
 
 Theory of operation. In `onset` loud frames fill a bucket and others empty it: full is `Began`, empty `FalseStart`, so that a
-plosive inside a word does not undo it and a click does not make it. While the robot speaks the bucket is larger and loud is louder.
+plosive inside a word does not undo it and a click does not make it. While the robot speaks the bucket is larger, loud is louder, and what
+is surely speech fills it faster.
 
 A lull is short, for others begin their work in it: the recogniser, the end-of-turn model, the answer. So `Lull` comes early and is
 cheap to take back: what follows it is held back, and given after `Resumed` if the customer goes on. How long the quiet must last
@@ -36,6 +37,10 @@ FALL_DB, FADE_DB = 35.0, 0.1
 """A frame so far below the loudest of late is silence, whatever the detector says, which notices an end 60 ms after it; the end of a
 word is not as soft. The loudest is forgotten by 3 dB a second. In a noisy hall nothing falls so far, and the detector decides alone."""
 
+SURE_ABOVE, SURE_FRAMES = 0.9, 4 / 3
+"""While the robot speaks, a frame from that probability on counts as so many: words that begin with a hiss are noticed late, and the vowel
+after it is beyond doubt."""
+
 RESUME_FRAMES = 2
 """Loud frames in a row that end a lull: one alone is a click."""
 
@@ -53,7 +58,7 @@ class Endpointer:
         self._pressed = False
         self._state: Literal["silent", "onset", "speaking", "lull"] = "silent"
         self._speech_db = -100.0
-        self._loud = 0
+        self._loud = 0.0  # frames
         self._quiet = 0
         self._given = 0  # chunks of this utterance
         self._asked = 0  # of them, when a partial transcript was last asked for
@@ -148,7 +153,8 @@ class Endpointer:
 
     def _while_onset(self, pcm: bytes, probability: float) -> list[SpeechEvent]:
         self._held.append(AudioChunk(pcm))
-        self._loud += 1 if probability >= self._loud_above else -1
+        sure = SURE_FRAMES if self._interrupts and probability >= SURE_ABOVE else 1
+        self._loud += sure if probability >= self._loud_above else -1
         undecided = len(self._held) * FRAME_MS >= max(ONSET_MS_MAX, 2 * self._enough_ms)
         if self._loud * FRAME_MS >= self._enough_ms or (undecided and self._pressed):
             return self._began()
@@ -230,11 +236,14 @@ class Endpointer:
         return [Ended(why, self._quiet * FRAME_MS)]
 
     @property
+    def _interrupts(self) -> bool:
+        """Whoever speaks now."""
+        return self.robot_speaks and not self._hearing.push_to_talk
+
+    @property
     def _loud_above(self) -> float:
-        robot = self.robot_speaks and not self._hearing.push_to_talk
-        return self._hearing.barge_in_above if robot else self._hearing.speech_above
+        return self._hearing.barge_in_above if self._interrupts else self._hearing.speech_above
 
     @property
     def _enough_ms(self) -> int:
-        robot = self.robot_speaks and not self._hearing.push_to_talk
-        return self._hearing.barge_in_ms if robot else self._hearing.speech_ms_min
+        return self._hearing.barge_in_ms if self._interrupts else self._hearing.speech_ms_min

@@ -1,6 +1,7 @@
 """Turns of live sound: decided from probabilities, verdicts and hints alone."""
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.audio.turn_end import ONSET_MS_MAX, PARTIAL_MS, RESUME_FRAMES, Endpointer
+from agent.audio.turn_end import ONSET_MS_MAX, PARTIAL_MS, RESUME_FRAMES, SURE_ABOVE, SURE_FRAMES, Endpointer
 from agent.ports import Began, Chunk, Ended, FalseStart, Lull, Onset, Resumed, SpeechEvent
 from agent.profile import Hearing
 from agent.values import FRAME_MS, AudioChunk
@@ -187,6 +188,16 @@ def test_a_click_and_a_cough_are_false_starts() -> None:
     hall.endpointer.robot_speaks = True
     assert hall.hears(cough).kinds == "Onset FalseStart"
     assert Hall().hears(cough).kinds == "Onset Began Lull"
+
+
+def test_who_surely_speaks_interrupts_sooner() -> None:
+    frames = {}
+    for probability in (SURE_ABOVE - 0.01, SURE_ABOVE):
+        hall = Hall()
+        hall.endpointer.robot_speaks = True
+        frames[probability] = next(n for n in range(1, 99) if hall.hears([probability]).kinds.endswith("Began"))
+    assert list(frames.values()) == [HEARING.barge_in_ms // FRAME_MS, math.ceil(HEARING.barge_in_ms / FRAME_MS / SURE_FRAMES)]
+    assert Hall().hears([SURE_ABOVE] * (HEARING.speech_ms_min // FRAME_MS - 1)).kinds == "Onset"
 
 
 def test_who_interrupts_is_louder_and_longer() -> None:
