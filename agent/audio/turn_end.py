@@ -6,8 +6,8 @@
       +------------------------------- quiet for the window: Ended --------------------+
 
 Theory of operation. In `onset` loud frames fill a bucket and others empty it: full is `Began`, empty `FalseStart`, so that a
-plosive inside a word does not undo it and a click does not make it. While the robot speaks the bucket is larger, loud is louder, and what
-is surely speech fills it faster.
+plosive inside a word does not undo it and a click does not make it. While the robot speaks loud may be louder and the bucket larger; what
+is surely speech fills it faster, and it empties slowly, for the robot's own voice hides the softer half of a word.
 
 A lull is short, for others begin their work in it: the recogniser, the end-of-turn model, the answer. So `Lull` comes early and is
 cheap to take back: what follows it is held back, and given after `Resumed` if the customer goes on. How long the quiet must last
@@ -40,6 +40,9 @@ word is not as soft. The loudest is forgotten by 3 dB a second. In a noisy hall 
 SURE_ABOVE, SURE_FRAMES = 0.9, 4 / 3
 """While the robot speaks, a frame from that probability on counts as so many: words that begin with a hiss are noticed late, and the vowel
 after it is beyond doubt."""
+
+HIDDEN_FRAMES = 0.5
+"""While the robot speaks, a frame that is not loud takes back so many."""
 
 RESUME_FRAMES = 2
 """Loud frames in a row that end a lull: one alone is a click."""
@@ -153,8 +156,8 @@ class Endpointer:
 
     def _while_onset(self, pcm: bytes, probability: float) -> list[SpeechEvent]:
         self._held.append(AudioChunk(pcm))
-        sure = SURE_FRAMES if self._interrupts and probability >= SURE_ABOVE else 1
-        self._loud += sure if probability >= self._loud_above else -1
+        more, less = (SURE_FRAMES if probability >= SURE_ABOVE else 1, HIDDEN_FRAMES) if self._interrupts else (1, 1)
+        self._loud += more if probability >= self._loud_above else -less
         undecided = len(self._held) * FRAME_MS >= max(ONSET_MS_MAX, 2 * self._enough_ms)
         if self._loud * FRAME_MS >= self._enough_ms or (undecided and self._pressed):
             return self._began()

@@ -82,7 +82,7 @@ class Hearing(_Part):
     in two voices where `bench turns` asks none of them: 3.5 % of those with a pause were cut off, and half of all waited 312 ms."""
     utterance_ms_max: Annotated[int, Field(ge=1000, le=120_000)] = 30_000
     """A monologue is answered after this long."""
-    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 128
+    barge_in_ms: Annotated[int, Field(ge=32, le=2000)] = 96
     """Sustained speech that stops the robot's own; a cough is shorter."""
     barge_in_above: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Probability from which a chunk is speech while the robot speaks."""

@@ -183,7 +183,7 @@ def test_sound_after_the_end_is_before_the_next_beginning() -> None:
 def test_a_click_and_a_cough_are_false_starts() -> None:
     enough = HEARING.speech_ms_min // FRAME_MS
     assert Hall().hears([0.99] * (enough - 1) + [0.0] * 9).kinds == "Onset FalseStart"
-    cough = [0.7] * 5 + [0.0] * 9
+    cough = [0.7] * 5 + [0.0] * 10
     hall = Hall()
     hall.endpointer.robot_speaks = True
     assert hall.hears(cough).kinds == "Onset FalseStart"

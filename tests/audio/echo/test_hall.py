@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agent.audio.echo.canceller import Echo, level_db
+from agent.audio.turn_end import HIDDEN_FRAMES
 from agent.profile import Hearing, Sound
 from agent.sim.sound.room import Ring, at_level, response
 from agent.values import RATE_HZ
@@ -31,12 +32,12 @@ def hall(robot: np.ndarray, delay_ms: int, seed: int) -> np.ndarray:
 
 def stops(robot: np.ndarray, heard: np.ndarray) -> list[int]:
     """Pieces at which sound had been let through as a guest's for so long that the robot stops."""
-    echo, full, found = Echo(Sound(gain_control=False)), 0, []
+    echo, full, found = Echo(Sound(gain_control=False)), 0.0, []
     noise = np.random.default_rng(1).normal(0, 10 ** (-70 / 20), len(heard))
     for number, (played, piece) in enumerate(zip(rooms.pieces(robot), rooms.pieces(heard + noise), strict=True)):
         echo.played(played)
         speech = level_db(echo.clean(piece)) > SPEECH_DB and echo.guest and level_db(played) > SPEECH_DB
-        full = full + 1 if speech else max(0, full - 1)
+        full = full + 1 if speech else max(0, full - HIDDEN_FRAMES)
         if full >= STOP_PIECES:
             found.append(number)
             full = 0
