@@ -20,9 +20,9 @@ from agent.store.pair import Pair
 HASTE = 600
 """Times as fast pass the hours of those who keep certificates: they look every ten minutes, and again an hour after a failure."""
 
-AGE_DAYS_MIN, AGE_DAYS_MAX = 20.0, 60.0
+AGE_DAYS_MIN, AGE_DAYS_MAX = 24.0, 56.0
 """Of certificates at the beginning. Of ninety days so many are left that some are renewed before a winter of sixty, some end in it, and
-some outlive it."""
+some outlive it. Of five robots two surely end in it, so that one does although the other may be struck off."""
 
 NOWHERE = Endpoint(host="127.0.0.1", port=1)
 """Of the backend: the simulated roads lead there all the same."""
