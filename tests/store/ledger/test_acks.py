@@ -29,6 +29,19 @@ def test_an_ack_moves_the_cursor_and_then_the_side_file(tmp_path: Path, clock: S
         assert cursor(books) == (3, 3)
 
 
+def test_an_ack_counts_although_its_batch_s_odometer_can_t_be_read_and_the_side_file_stays(tmp_path: Path, clock: SimulatedClock) -> None:
+    with ledger(tmp_path, clock) as books:
+        append(books, usage(5))
+        take_all(books, next_batch(books))
+        before = side.read(tmp_path)
+        append(books, usage(5))
+        batch = next_batch(books)
+        do(books, lambda connection: connection.execute("UPDATE batch SET odometer = '[{' WHERE last = ?", (batch.last,)))
+        assert take_all(books, batch) == "agreed"
+        assert cursor(books) == (batch.last, batch.last)
+        assert side.read(tmp_path) == before
+
+
 @pytest.mark.parametrize("mark", [False, True])
 def test_a_cursor_does_not_move_to_a_hash_that_is_not_ours(tmp_path: Path, clock: SimulatedClock, mark: bool) -> None:
     with ledger(tmp_path, clock) as books:

@@ -109,7 +109,7 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
 
     Only a mark (an answer to our own question, with its nonce) moves it back. An ack that moves nothing may still tell of later
     backups and a later time. Returns how both sides stand and what the side file is to say after the commit; nothing where the
-    cursor did not move.
+    cursor did not move, or what it would say can't be read.
     """
     held, at = meta(connection), cursor(connection)
     if not mark and held.get("backend_id", ack.backend_id) != ack.backend_id:
@@ -130,7 +130,10 @@ def take(connection: sqlite3.Connection, ack: Ack, *, mark: bool) -> tuple[Stand
     if ack.cum_ack == at.acked:
         return standing, {}
     row = connection.execute("SELECT odometer FROM batch WHERE last <= ? ORDER BY last DESC LIMIT 1", (ack.cum_ack,)).fetchone()
-    known = orjson.loads(row[0]) if row else []
+    try:
+        known = orjson.loads(row[0]) if row else []
+    except orjson.JSONDecodeError:  # the disk has lost a page of it: the side file stays at what it knows, and the ack counts
+        return standing, {}
     return standing, {"epoch": ack.epoch, "sequence": ack.cum_ack, "hash": ack.head_hash, "odometer": known}
 
 
