@@ -1,8 +1,8 @@
 """Takes off the broker what robots tell besides their books, gives it to the fleet's room, answers, and only then confirms it.
 
 Two connections of its own, so that a robot that floods them takes no place from a batch, and one that tells its state all the time none
-from an event. Neither is shared: mosquitto before 2.0.12 forgets shared subscriptions when it restarts, and confirms to a robot what it
-then throws away. Garbage, strangers and floods are counted and confirmed: what would come again for ever would hold everybody up.
+from an event. Neither is shared: mosquitto 2.0.11 forgets shared subscriptions when it restarts, and confirms to a robot what it then
+throws away. Garbage, strangers and floods are counted and confirmed: what would come again for ever would hold everybody up.
 """
 
 from collections.abc import Callable
