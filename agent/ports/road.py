@@ -46,7 +46,10 @@ class Backlog(Protocol):
         ...
 
     async def differs(self, epoch: str, standing: "Standing") -> None:
-        """The backend has something else, or more: begins a new epoch and issues again what was not acked of this one."""
+        """The backend has something else, or more: begins a new epoch and issues again what was not acked of this one.
+
+        Of an earlier one that has something else only the second: its place is taken already.
+        """
         ...
 
     async def grown(self) -> None:

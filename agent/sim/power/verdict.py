@@ -93,16 +93,16 @@ class Judge:
             await books.recover()
 
     async def _ask_backend(self, ledger: SqliteLedger, books: Books, promised: Promised) -> None:
-        """The mark: the backend says what it holds of this robot, of the present epoch or of one the robot no longer knows."""
+        """The mark: the backend says what it holds of this robot, of each epoch that is here and of those the robot no longer knows."""
         known = {epoch.epoch for epoch in LedgerReader(self.folder).epochs}
         known |= {told["data"].get("previous", "") for told in LedgerReader(self.folder).records("epoch")}
         for epoch in promised.acked.keys() - known:
             await ledger.begin_epoch("lost", follows=epoch)
-        sequence, head = promised.acked.get(ledger.epoch, (0, ""))
-        if sequence:
-            standing = await ledger.take(ack_of(ledger.epoch, sequence, head), mark=True)
+        for epoch in await ledger.epochs():
+            sequence, head = promised.acked.get(epoch, (0, ""))
+            standing = await ledger.take(ack_of(epoch, sequence, head), mark=True) if sequence else "agreed"
             if standing in ("ahead", "different"):
-                await ledger.begin_epoch(standing)
+                await ledger.differs(epoch, standing)
                 await books.recover()
 
     async def _same_batches(self, ledger: SqliteLedger, promised: Promised, found: Found) -> None:

@@ -15,7 +15,7 @@ from agent.errors import LedgerDamaged
 from agent.ports import Draft
 from agent.sim.clock import SimulatedClock
 from agent.store.db import LEDGER_FILE
-from agent.store.ledger.leaving import backlog
+from agent.store.ledger.leaving.anchors import ANCHORS_MAX
 from agent.store.verify import verify_books
 from tests.store.ledger.helpers import Model, cursor, do, fold, killed, next_batch, unacked
 from tests.store.test_ledger import append, ledger, usage
@@ -167,7 +167,7 @@ def test_a_robot_that_runs_for_a_year_still_sends_more_than_anchors(tmp_path: Pa
         known = [int(anchor.boottimems) for anchor in content.anchors]
     assert batch.last > 30
     assert known == sorted(set(known))
-    assert len(known) <= backlog.ANCHORS_MAX
+    assert len(known) <= ANCHORS_MAX
     assert max(at for at in known if at <= moments[0]) == 0
     assert min(at for at in known if at >= moments[-1]) == moments[-1]
 

@@ -101,6 +101,24 @@ def test_issuing_again_goes_on_where_it_was_cut_off(tmp_path: Path, clock: Simul
     assert sum("replaces" in record["data"] for record in records(tmp_path, "usage")) == 3 * AGAIN_AT_ONCE
 
 
+def test_an_earlier_epoch_that_lost_what_had_left_is_named_by_a_new_one_once(tmp_path: Path, clock: SimulatedClock) -> None:
+    """A disk that lied about an earlier ledger's end: only the backend knows, and the books must say it."""
+    with ledger(tmp_path, clock) as books:
+        append(books, *turns(4))
+        old = books.epoch
+        asyncio.run(books.begin_epoch("different"))
+        told = ack(books, 9, b"\1" * 32, epoch=old)
+        assert take(books, told, mark=True) == "ahead"
+        asyncio.run(books.differs(old, "ahead"))
+        assert asyncio.run(books.epochs())[-1] == books.epoch
+        asyncio.run(books.differs(old, "ahead"))  # it was stopped before it was noted that all is issued again
+    begun = [(record["data"]["reason"], record["data"].get("previous")) for record in records(tmp_path, "epoch")]
+    assert sorted(begun, key=str) == [("ahead", old), ("different", old), ("first", None)]
+    again = [record["data"]["replaces"] for record in records(tmp_path, "usage") if "replaces" in record["data"]]
+    assert again == [{"epoch": old, "sequence": number} for number in range(2, 6)]
+    assert verify_books(tmp_path).whole
+
+
 def test_what_a_restored_backend_lacks_and_is_pruned_is_declared_once(tmp_path: Path, clock: SimulatedClock) -> None:
     with ledger(tmp_path, clock) as books:
         batches: list[Batch] = []

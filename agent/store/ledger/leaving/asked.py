@@ -8,14 +8,14 @@ import orjson
 
 from agent.contract.ack import Ack
 from agent.contract.canonical import INTEGER_MAX
-from agent.contract.record import type_name
+from agent.contract.record import RecordType, type_name
 from agent.contract.signing import SigningKey, encode
 from agent.store.ledger.leaving.backlog import WAITING, Place, checkpoint, cursor, folded, lines, of_one_piece, totals_of
 
 ODOMETER_LINES_MAX = 40
 """Of what a gap says was in it: what fits a record."""
 
-GAP, KEY = type_name("gap"), type_name("key")
+KEY = type_name("key")
 
 
 def has_hole(connection: sqlite3.Connection, epoch: str) -> bool:
@@ -44,10 +44,10 @@ def lost(connection: sqlite3.Connection, ack: Ack) -> dict[str, Any]:
     return told | {"reason": "the backend lost it after it was pruned here"} | known
 
 
-def declared(connection: sqlite3.Connection, gap: dict[str, Any]) -> bool:
-    """Whether a gap stands on these books already."""
-    bodies = connection.execute("SELECT body FROM record WHERE type = ?", (GAP,))
-    return any(gap.items() <= orjson.loads(body)["data"].items() for (body,) in bodies)
+def declared(connection: sqlite3.Connection, type_: RecordType, told: dict[str, Any]) -> bool:
+    """Whether a record that says so stands on these books already."""
+    bodies = connection.execute("SELECT body FROM record WHERE type = ?", (type_name(type_),))
+    return any(told.items() <= orjson.loads(body)["data"].items() for (body,) in bodies)
 
 
 def waits(connection: sqlite3.Connection) -> bool:

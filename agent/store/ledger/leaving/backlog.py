@@ -8,7 +8,7 @@ checkpoint ever has to add up from the beginning, and it can be told what a rest
 
 import datetime
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from agent.contract.record import type_name
 from agent.metering.record import odometer_of_data
 from agent.metering.rollup import odometer_of_totals
 from agent.store.db import meta, put_meta
+from agent.store.ledger.leaving import anchors
 
 USAGE, ROLLUP = type_name("usage"), type_name("rollup")
 
@@ -31,20 +32,10 @@ Place = tuple[str, str, str, str]
 BOOTS_MAX = 20
 """Boots in one batch: each brings anchors of its own, and a robot that is unplugged twice a day still fills a batch in ten days."""
 
-BESIDE = 3
-"""Anchors before and after a boot's records: the nearest place them, the others show whether the nearest can be believed."""
-ANCHORS_MAX = 200
-"""In one batch, 25 KiB: a robot that runs for months makes an anchor every ten minutes, which would leave no room for records."""
-
 WAITING = """
 SELECT sequence, type, record.hash, record.body, raw.body FROM record LEFT JOIN raw USING (sequence)
 WHERE sequence BETWEEN ? AND ? ORDER BY sequence LIMIT ?
 """
-
-ANCHORS = "SELECT boottimems, time, quality FROM anchor WHERE bootid = ? AND boottimems"
-ANCHORS_BEFORE = f"{ANCHORS} <= ? ORDER BY boottimems DESC LIMIT ?"
-ANCHORS_BETWEEN = f"{ANCHORS} > ? AND boottimems < ? ORDER BY boottimems"
-ANCHORS_AFTER = f"{ANCHORS} > ? AND boottimems >= ? ORDER BY boottimems LIMIT ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +66,9 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
         return None
     widest = totals + _moved(rows, folds)
     for _ in range(2):  # fewer rows have anchors nearer to them, and maybe more
-        anchors = _anchors(connection, rows)
+        known = anchors.of_rows(connection, rows)
         sizes = [(len(row[3]), len(row[4] or b"")) for row in rows]
-        rows = rows[: fitting(sizes, device=device, odometer=widest, anchors=anchors, holes=_holes(folds, rows))]
+        rows = rows[: fitting(sizes, device=device, odometer=widest, anchors=known, holes=_holes(folds, rows))]
     totals.update(_moved(rows, folds))
     batch = build(
         device=device,
@@ -85,10 +76,10 @@ def next_batch(connection: sqlite3.Connection, epoch: str, device: str) -> Batch
         h_before=_head_before(head, folds, rows),
         rows=_rows(rows),
         odometer=totals,
-        anchors=anchors,
+        anchors=known,
         holes=_holes(folds, rows),
     )
-    values = (batch.last, batch.first, batch.h_last, orjson.dumps(lines(totals)).decode(), orjson.dumps(anchors).decode(), batch.batch_id)
+    values = (batch.last, batch.first, batch.h_last, orjson.dumps(lines(totals)).decode(), orjson.dumps(known).decode(), batch.batch_id)
     connection.execute("INSERT INTO batch (last, first, hash, odometer, anchors, batch_id) VALUES (?, ?, ?, ?, ?, ?)", values)
     put_meta(connection, batched=str(max(batch.last, cursor(connection).batched)))
     return batch
@@ -199,27 +190,6 @@ def _moved(rows: list[Any], folds: list[dict[str, Any]]) -> Counter[Place]:
     return moved
 
 
-def _anchors(connection: sqlite3.Connection, rows: list[Any]) -> list[dict[str, str]]:
-    """What is known now of the time of these records: the anchors between them and some on either side, thinned out evenly."""
-    boots: defaultdict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        boot, at = _moment(row)
-        boots[boot].append(at)
-    share = ANCHORS_MAX // len(boots) - 2 * BESIDE
-    found = [(boot, *anchor) for boot, times in sorted(boots.items()) for anchor in _around(connection, boot, times, share)]
-    return [{"bootid": boot, "boottimems": str(at), "time": time, "quality": quality} for boot, at, time, quality in found]
-
-
-def _around(connection: sqlite3.Connection, boot: str, times: list[int], share: int) -> list[Any]:
-    """Anchors of a boot by boot time, of those between the first and the last of `times` at most `share`."""
-    begin, end = min(times), max(times)
-    before = connection.execute(ANCHORS_BEFORE, (boot, begin, BESIDE)).fetchall()[::-1]
-    between = connection.execute(ANCHORS_BETWEEN, (boot, begin, end)).fetchall()
-    after = connection.execute(ANCHORS_AFTER, (boot, begin, end, BESIDE)).fetchall()
-    kept = min(share, len(between))
-    return [*before, *(between[index * len(between) // kept] for index in range(kept)), *after]
-
-
 def of_one_piece(rows: list[Any], begin: int, folds: list[dict[str, Any]]) -> list[Any]:
     """As many of these rows, from the first on, as follow one another or what was folded: nobody knows what others were linked to."""
     over = {fold["first"]: fold["last"] for fold in folds}
@@ -258,16 +228,10 @@ def _of_few_boots(rows: list[Any]) -> list[Any]:
     """As many of these rows, from the first on, as lie in BOOTS_MAX boots."""
     boots: set[str] = set()
     for count, row in enumerate(rows):
-        boots.add(_moment(row)[0])
+        boots.add(anchors.moment(row)[0])
         if len(boots) > BOOTS_MAX:
             return rows[:count]
     return rows
-
-
-def _moment(row: Any) -> tuple[str, int]:
-    """Boot and boot time of a record."""
-    record = row[5]
-    return record["bootid"], int(record["boottimems"])
 
 
 def _rows(rows: list[Any]) -> list[Row]:
@@ -275,7 +239,7 @@ def _rows(rows: list[Any]) -> list[Row]:
 
 
 def _again(connection: sqlite3.Connection, epoch: str, device: str, row: tuple[int, int, str, str]) -> Batch:
-    first, last, odometer, anchors = row
+    first, last, odometer, known = row
     rows = connection.execute(WAITING, (first, last, BATCH_RECORDS_MAX)).fetchall()
     before = connection.execute("SELECT last, hash FROM batch WHERE last < ? ORDER BY last DESC LIMIT 1", (first,)).fetchone()
     begin, head = before or (0, genesis(epoch))
@@ -286,7 +250,7 @@ def _again(connection: sqlite3.Connection, epoch: str, device: str, row: tuple[i
         h_before=_head_before(head, folds, rows),
         rows=_rows(rows),
         odometer=totals_of(odometer),
-        anchors=orjson.loads(anchors),
+        anchors=orjson.loads(known),
         holes=_holes(folds, rows),
     )
 

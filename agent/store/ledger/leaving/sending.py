@@ -129,13 +129,18 @@ class Sending(ABC):
         return standing, told
 
     def _declare_lost(self, connection: sqlite3.Connection, lost: dict[str, object]) -> None:
-        if not asked.declared(connection, lost):
+        if not asked.declared(connection, "gap", lost):
             self._chain.put(connection, [ready(Draft("gap", lost))])
 
     async def differs(self, epoch: str, standing: Standing) -> None:
-        """See the port. May be stopped at any moment: the next mark of that epoch begins again."""
-        if epoch == self.epoch:
-            await self.begin_epoch(standing)
+        """See the port. May be stopped at any moment: the next mark of that epoch begins again.
+
+        That an earlier epoch has lost what had left it is said by a new one as well: nothing else here would tell of it.
+        """
+        ahead = {"reason": standing, "previous": epoch}
+        unsaid = standing == "ahead" and not await self._do(lambda connection: asked.declared(connection, "epoch", ahead))
+        if epoch == self.epoch or unsaid:
+            await self.begin_epoch(standing, follows=epoch)
         self._sending = None
         await self._issue_again(named(epoch))
 
