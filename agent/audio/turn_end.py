@@ -17,6 +17,9 @@ stands whatever the model says, where somebody vouches for them, `known_ms`, and
 ends after them, `whole_ms`. Knowledge that comes after its own window has passed ends the turn at once. A click in a lull does not begin
 the count anew.
 
+An utterance that is too long ends where it is. What follows without a pause begins nothing until the answer sounds, or it is clear that
+none will: else whoever goes on and on would take each answer back before it could be heard.
+
 Push to talk is the same machine, deaf unless the key is held, and never sure of an end before it is let go.
 """
 
@@ -44,6 +47,9 @@ after it is beyond doubt."""
 HIDDEN_FRAMES = 0.5
 """While the robot speaks, a frame that is not loud takes back so many."""
 
+ANSWER_MS = 3_000
+"""An answer that has not begun to sound by then is none."""
+
 RESUME_FRAMES = 2
 """Loud frames in a row that end a lull: one alone is a click."""
 
@@ -68,6 +74,7 @@ class Endpointer:
         self._verdict: float | None = None
         self._unfinished = self._complete = False
         self._ends: float | None = None
+        self._passing = 0  # frames of sound that begins nothing: the last utterance was too long, and is about to be answered
 
     @property
     def speaking(self) -> bool:
@@ -145,7 +152,10 @@ class Endpointer:
         return self._false_start() if self._state == "onset" else []
 
     def _while_silent(self, pcm: bytes, probability: float, at: float) -> list[SpeechEvent]:
-        if probability < self._loud_above:
+        self._quiet = self._quiet + 1 if probability < self._hearing.silence_below else 0
+        answered = self.robot_speaks or self._quiet * FRAME_MS >= self._hearing.window_ms
+        self._passing = 0 if answered else max(0, self._passing - 1)
+        if probability < self._loud_above or self._passing:
             self._before.append(AudioChunk(pcm))
             return []
         return [*self._onset(at - FRAME_MS / 1000), *self._while_onset(pcm, probability)]
@@ -235,8 +245,9 @@ class Endpointer:
 
     def _ended(self, why: Literal["whole", "window", "open", "long", "released", "stream"]) -> list[SpeechEvent]:
         self._before.extend(self._held)  # it was not given, and may be how the next one begins
-        self._state, self._held = "silent", []
-        return [Ended(why, self._quiet * FRAME_MS)]
+        quiet_ms, self._passing = self._quiet * FRAME_MS, ANSWER_MS // FRAME_MS if why == "long" else 0
+        self._state, self._held, self._quiet = "silent", [], 0
+        return [Ended(why, quiet_ms)]
 
     @property
     def _interrupts(self) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.audio.turn_end import ONSET_MS_MAX, PARTIAL_MS, RESUME_FRAMES, SURE_ABOVE, SURE_FRAMES, Endpointer
+from agent.audio.turn_end import ANSWER_MS, ONSET_MS_MAX, PARTIAL_MS, RESUME_FRAMES, SURE_ABOVE, SURE_FRAMES, Endpointer
 from agent.ports import Began, Chunk, Ended, FalseStart, Lull, Onset, Resumed, SpeechEvent
 from agent.profile import Hearing
 from agent.values import FRAME_MS, AudioChunk
@@ -226,11 +226,21 @@ def test_partials_are_asked_for_again_and_again_but_not_in_quiet() -> None:
     assert [i for i, chunk in enumerate(chunks(flicker.events)) if chunk.partial and i % 2 == 0] == []
 
 
-def test_a_monologue_ends_and_goes_on_as_another_turn() -> None:
+def test_a_monologue_ends_and_goes_on_as_another_turn_once_it_could_be_answered() -> None:
     hall = Hall(utterance_ms_max=20_000).hears([0.9] * 1000)
     assert hall.kinds == "Onset Began Ended Onset Began"
-    assert len(numbers(hall.events)) == 1000
     assert [e.why for e in hall.events if isinstance(e, Ended)] == ["long"]
+    onset = [at for at, event in enumerate(hall.events) if isinstance(event, Onset)][1]
+    assert chunks(hall.events[onset:])[0].pcm == (625 + ANSWER_MS // FRAME_MS - HEARING.before_ms // FRAME_MS).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("quiet_ms", "heard"), [(64, False), (608, True)])
+def test_after_a_monologue_a_pause_or_the_answer_lets_others_begin(quiet_ms: int, heard: bool) -> None:
+    hall = Hall(utterance_ms_max=10_000).hears([0.9] * 320 + [0.0] * (quiet_ms // FRAME_MS) + [0.9] * 10)
+    assert hall.kinds.endswith("Began") is heard
+    hall = Hall(utterance_ms_max=10_000).hears([0.9] * 320)
+    hall.endpointer.robot_speaks = True
+    assert hall.hears([0.9] * 20).kinds.endswith("Onset Began")
 
 
 def test_two_people_and_music_make_turns_of_bounded_length() -> None:

@@ -96,7 +96,7 @@ class DeviceMicrophone:
                 while self._ring:
                     for frame in self._heard(stream):
                         yield frame
-                if self._clock.monotonic() >= self._look_at or not stream.running:
+                if self._holder.stream is stream and (self._clock.monotonic() >= self._look_at or not stream.running):
                     await self._examine(stream)
         finally:
             await self.aclose()
