@@ -20,6 +20,7 @@ from agent.dialog.pipeline import Pipeline, Play
 from agent.dialog.telling import told
 from agent.dialog.wording.guard import Guard
 from agent.dialog.wording.numbers import aloud
+from agent.dialog.wording.phrases import Phrases, phrases
 from agent.engines.host import Hosted
 from agent.errors import BadInput, LedgerFull, VoxmeterError
 from agent.metering import tokens
@@ -64,6 +65,16 @@ class App:
         return self.robot.books
 
     @property
+    def phrases(self) -> Phrases:
+        """Of the language that is spoken here."""
+        return phrases(self.profile.dialog.language)
+
+    @property
+    def apology(self) -> str:
+        """For a turn there is no room for."""
+        return self.profile.dialog.apology or self.phrases.apology_engine
+
+    @property
     def manner(self) -> Manner:
         return self.robot.manner
 
@@ -84,7 +95,7 @@ class App:
         Without room for its records it is refused: says so aloud, raises LedgerFull.
         """
         if not self.books.room():
-            await self.announcer.say(self.profile.dialog.apology, play, session_id)
+            await self.announcer.say(self.apology, play, session_id)
             raise LedgerFull("the ledger is full, no new turn is taken", "let the robot sync, or raise [ledger] quota_mb")
         vad: Vad = self.engines["vad"]
         turn = await self.pipeline.turn(FrameEars(frames, vad, self.profile.hearing, self.clock), play, session_id)

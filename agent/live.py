@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,7 @@ from agent.audio.echo.canceller import Echo
 from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.audio.listening import Listening
 from agent.dialog.exchange.plan import Plan
-from agent.dialog.live import Conversation, Watching
-from agent.dialog.session import Session
+from agent.dialog.live import Conversation, Watching, Why
 from agent.dialog.turn import Floor
 from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent
@@ -26,6 +26,9 @@ from agent.values import FRAME_MS, Turn
 
 QUIET_AFTER_S = 20.0
 """Silence after a file that is played to a robot: the longest answer ends within it."""
+
+APOLOGY_SECONDS = 5.0
+"""Quiet after an apology before the next: what fails again at once has been said."""
 
 IDLE_MS = 8 * FRAME_MS
 """While nobody speaks, so much sound is heard at a time: an eighth of the wake-ups, and the detector's caches are warm for all frames but
@@ -126,6 +129,31 @@ class Keeping:
             self._say(f"a turn's words are not kept: {error}")
 
 
+class Apologies:
+    """Says aloud that a turn came to nothing; one at a time, for whoever speaks into it would only get the next."""
+
+    def __init__(self, app: App, hall: Hall, say: Say) -> None:
+        self._app = app
+        self._hall = hall
+        self._say = say
+        self._again_at = 0.0
+
+    async def say(self, why: Why) -> None:
+        """A voice that fails says nothing. What it costs is on the books, but in no customer's session."""
+        clock, phrases = self._app.clock, self._app.phrases
+        if why == "full":
+            self._say("a turn was refused: there is no room for its records")
+        if clock.monotonic() < self._again_at:
+            return
+        self._again_at = math.inf
+        text = {"full": self._app.apology, "asr": phrases.did_not_hear}.get(why, phrases.apology_engine)
+        try:
+            await self._app.announcer.say(text, self._hall.speaker.play, clock.new_id())
+            await self._hall.speaker.quiet()
+        finally:
+            self._again_at = clock.monotonic() + APOLOGY_SECONDS
+
+
 @contextlib.asynccontextmanager
 async def in_hall(app: App, say: Say, library: Library | None = None) -> AsyncIterator[Hall]:
     """Microphone and loudspeaker as the profile names them, on PortAudio or another `library`. Raises MissingPart without one."""
@@ -177,15 +205,12 @@ async def conversing(
         answered(turn, plan)
         keeping.keep(turn)
 
-    async def refused(session: Session) -> None:
-        say("a turn was refused: there is no room for its records")
-        await app.announcer.say(app.profile.dialog.apology, hall.speaker.play, session.session_id)
-
     vad, eot = app.engines["vad"], app.engines.get("eot")
     stirred = hall.speaker.stir if isinstance(hall.speaker, DeviceSpeaker) else _nobody
     listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say, stirred=stirred)
     silence_s = app.profile.dialog.session_silence_s
-    conversation = Conversation(app.robot, listening, hall.speaker, Watching(refused, ended, floor, say), silence_s=silence_s)
+    watching = Watching(Apologies(app, hall, say).say, ended, floor, say)
+    conversation = Conversation(app.robot, listening, hall.speaker, watching, silence_s=silence_s)
     _tell_hall(hall, conversation, listening)
     starting = asyncio.create_task(_say_what_fails(app, say))
     try:

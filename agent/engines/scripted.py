@@ -30,6 +30,7 @@ class AsrScripted:
     """Gives the transcripts of option `transcripts`, one per call and round again, whatever it hears.
 
     A partial one has a word for each `ms_per_word` of sound; all of them where that is 0, as it is without the option.
+    A transcript of the form `fail: …` fails with that message.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -44,6 +45,8 @@ class AsrScripted:
         self._calls += 1
         for chunk in inputs:
             heard_ms += FRAME_MS
+            if text.startswith("fail: "):
+                raise EngineFailed(text.removeprefix("fail: "))
             if chunk.partial:
                 so_far = " ".join(text.split()[: heard_ms // self._ms_per_word]) if self._ms_per_word else text
                 yield Transcript(so_far, final=False, until_ms=heard_ms), StageUsage(output_tokens=0, audio_in_ms=heard_ms)

@@ -115,8 +115,8 @@ class Dialog(_Part):
 
     system_prompt: Annotated[str, Field(max_length=20_000)] = ""
     """Instructions of the language model. With a FAQ it only makes small talk, and may be left to the shipped ones."""
-    apology: Annotated[str, Field(min_length=1, max_length=500)] = "I am sorry, I can't answer just now. Please ask my colleagues."
-    """Said when there is no room left for the records of a turn."""
+    apology: Annotated[str, Field(max_length=500)] = ""
+    """Said when there is no room left for the records of a turn. Empty: the phrase of the language."""
     language: Literal["en", "zh", "id"] = "en"
     """What customers speak; decides the word lists, and how numbers are read aloud."""
     faq: str = ""

@@ -72,6 +72,17 @@ def test_a_conversation_out_of_a_file_is_answered_billed_and_drawn(tmp_path: Pat
     assert told["listening_after_s"] > 0
 
 
+def test_a_turn_that_fails_is_not_met_with_silence(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", np.concatenate([np.zeros(4000), tone(0.5), np.zeros(4000)]), 16_000)
+    failing = {"VOXMETER_LLM__OPTIONS": '{"replies": ["fail: it burns"]}'}
+    words = ("talk", "--wav", tmp_path / "in.wav", "--out", tmp_path / "out.wav", "--json", "--state-dir", tmp_path / "s", *SCRIPTED)
+    ended = voxmeter(*words, **(BRIEF | failing))  # type: ignore[arg-type]
+    assert [turn["reply"] for turn in ended.told["turns"]] == [""]
+    assert np.abs(soundfile.read(tmp_path / "out.wav")[0]).max() > 0.1
+    (apology,) = [record["data"] for record in LedgerReader(tmp_path / "s").records("usage") if record["data"]["stage"] == "tts"]
+    assert apology["session_id"] != ended.told["sessions"][0]["session_id"]
+
+
 def test_silence_is_no_speech_and_people_get_lines(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16_000)
     ended = voxmeter("talk", "--wav", tmp_path / "in.wav", "--out", tmp_path / "out.wav", "--state-dir", tmp_path / "s", *SCRIPTED)

@@ -20,7 +20,7 @@ from agent.dialog.session import Session
 from agent.dialog.stage import RunningStage
 from agent.errors import EngineFailed, LedgerFull
 from agent.ports import Ears, Speaker
-from agent.values import AudioChunk, Transcript, Turn
+from agent.values import AudioChunk, Stage, Transcript, Turn
 
 HeardWords = Callable[[str, int | None], bool]
 """Takes the words so far and how much of the sound they cover, None when they are final; says whether they may be answered."""
@@ -67,6 +67,13 @@ class Exchange:
     def question(self) -> str:
         """What the customer has said, so far."""
         return " ".join([*self._words, *([self._partial] if self._partial else [])])
+
+    @property
+    def came_to_nothing(self) -> Stage | None:
+        """The stage that failed, where the customer has heard nothing because of it."""
+        if self.answer is not None and self.answer.has_sounded:
+            return None
+        return next((result.stage for result in self.calls.results if result.outcome == "failed"), None)
 
     def hold(self, *, on: bool) -> None:
         """Keeps an answer that has not sounded from sounding, or lets it."""

@@ -10,28 +10,32 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from agent.dialog.exchange import Exchange
-from agent.dialog.exchange.plan import Plan, Think, Verbatim, vouches
+from agent.dialog.exchange.plan import Plan, vouches
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.asking import ask_ends, may_ask
 from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Load
-from agent.dialog.mind import OFFERS
+from agent.dialog.live.remembering import has_offered, remember
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
-from agent.dialog.wording.intents import polite_noise
+from agent.dialog.wording.intents import consent, polite_noise
 from agent.dialog.wording.unfinished import unfinished
 from agent.errors import LedgerFull, VoxmeterError, plainly
 from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Speaker, SpeechEvent
-from agent.values import Turn
+from agent.values import Stage, Turn
 
 LOOK_SECONDS = 0.5
 """Between two looks at the load and at the silence."""
 
 STARTLED_SECONDS = 0.2
 """So long a loud noise may take to become the beginning of speech."""
+
+
+Why = Literal["full"] | Stage
+"""What a robot apologises for: no room on the books, or the stage that failed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,8 +51,8 @@ class Running:
 class Watching:
     """Who is told what happens."""
 
-    refused: Callable[[Session], Coroutine[Any, Any, None]]
-    """A turn had to be refused: there is no room for its records."""
+    apologise: Callable[[Why], Coroutine[Any, Any, None]]
+    """A turn came to nothing: there is no room for its records, or that stage failed and nothing was heard."""
     turn: Callable[[Turn, Plan | None], None] = lambda _turn, _plan: None
     """A turn has ended; how it was answered, if it was."""
     floor: Callable[[Floor], None] = lambda _: None
@@ -175,7 +179,7 @@ class Conversation:
         if not final:
             self._listener.hint(unfinished=more, until_ms=until_ms)
         if self.floor == "hushed" and running is self.running[-1]:
-            matters = bool(words) and not polite_noise(words, language)
+            matters = bool(words) and (not polite_noise(words, language) or self._agrees(words))
             if matters:
                 self._happen("words")
                 if running.ears.ended_at is not None:
@@ -185,6 +189,11 @@ class Conversation:
                 self._goes_on()
             return matters
         return final or not (more or self._load.level >= NO_SPECULATION)
+
+    def _agrees(self, words: str) -> bool:
+        """To the person that is being offered: then "yes" is more than a sign of listening."""
+        offering = len(self.running) > 1 and has_offered(self.running[-2].exchange.answer, self._robot.manner.language)
+        return offering and bool(consent(words, self._robot.manner.language))
 
     def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
@@ -207,33 +216,22 @@ class Conversation:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
         if isinstance(failure, LedgerFull):
-            self._errand(self._watching.refused(self.session))
+            self._errand(self._watching.apologise("full"))
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
             newest = running is self.running[-1]
             self.running.remove(running)
-            self._remember(running)
+            remember(self.session, running.exchange, self._robot.manner, ended=True)
             if newest and self.floor == "hushed":
                 self._goes_on()
             elif newest:
                 self._happen("done")
+                if failed := running.exchange.came_to_nothing:
+                    self._errand(self._watching.apologise(failed))
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
-
-    def _remember(self, running: Running) -> None:
-        """Puts into the conversation what was asked, and what was heard of the answer."""
-        answer = running.exchange.answer
-        manner = self._robot.manner
-        question = manner.redacted(running.exchange.question)
-        plan = answer.plan if answer else None
-        heard = answer.heard() if answer else ""
-        self.session.add(question, heard, manner.history_messages_max, thought=isinstance(plan, Think))
-        self.session.offered = isinstance(plan, Verbatim) and plan.about in OFFERS
-        if isinstance(plan, Verbatim):
-            self.session.over = self.session.over or plan.farewell
-            self.session.mood.answered(helped=not self.session.offered)
 
     def _interrupt(self) -> None:
         self._give_up(self.running[:-1])
@@ -250,7 +248,7 @@ class Conversation:
         self._speaker.duck(on=False)
         for running in those:
             self.running.remove(running)
-            self._remember(running)
+            remember(self.session, running.exchange, self._robot.manner, ended=False)
             running.task.cancel()
             self._closing.add(running.task)
             running.task.add_done_callback(self._closing.discard)

@@ -1,10 +1,12 @@
 """What the robot says by itself, without a model: the fixed sentences of each language, which a site may word its own way."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.dialog.wording.lists import Language, read
+from agent.dialog.wording.words import plain
 from agent.errors import BadProfile
 from agent.values import Message
 
@@ -59,6 +61,11 @@ def phrases(language: Language, own: Mapping[str, str | list[str]] | None = None
         if isinstance(texts, str) or not texts or not all(isinstance(one, str) and one.strip() for one in texts):
             raise BadProfile(f"phrases: {name} is not what it must be", "a list of texts" if name == "small_talk" else "one text")
     return Phrases(**table)  # type: ignore[arg-type]
+
+
+def offers(reply: str, language: Language) -> bool:
+    """Whether small talk offers a person, as the model has learnt from the exchanges it is given."""
+    return re.search(read("small_talk", language)["offers"], plain(reply)) is not None
 
 
 def opening(language: Language) -> tuple[Message, ...]:

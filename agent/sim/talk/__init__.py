@@ -15,7 +15,7 @@ from agent.dialog.announce import Announcer
 from agent.dialog.books import Books
 from agent.dialog.exchange.plan import Mind, OpenMind
 from agent.dialog.exchange.robot import Manner, Robot, Stages
-from agent.dialog.live import Conversation, Watching
+from agent.dialog.live import Conversation, Watching, Why
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor
 from agent.engines.scripted import words
@@ -78,6 +78,8 @@ class Played:
     sessions: list[Session] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
     """Who had the floor, the last at the end."""
+    apologies: list[Why] = field(default_factory=list)
+    """What for."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     """For a person: why, session, turn."""
 
@@ -125,10 +127,11 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
         told=played.said.append,
     )
 
-    async def refused(session: Session) -> None:
-        await Announcer(robot).say("I can't answer now.", speaker.play, session.session_id)
+    async def apologise(why: Why) -> None:
+        played.apologies.append(why)
+        await Announcer(robot).say("I can't answer now.", speaker.play, clock.new_id())
 
-    watching = Watching(refused, lambda turn, _: played.turns.append(turn), played.floors.append, played.said.append)
+    watching = Watching(apologise, lambda turn, _: played.turns.append(turn), played.floors.append, played.said.append)
     talk = Conversation(robot, listening, speaker, watching, silence_s=scene.silence_s)
     try:
         await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)

@@ -8,6 +8,7 @@ import pytest
 from agent.clock import SystemClock
 from agent.dialog.exchange.plan import Verbatim
 from agent.dialog.session import Session
+from agent.dialog.wording.intents import consent
 from agent.profile import Hearing
 from agent.sim.talk import Scene, sound
 from agent.sim.talk.campaign import scene
@@ -99,6 +100,7 @@ def test_a_session_ends_in_silence_and_the_next_customer_begins_another(tmp_path
 def test_a_monologue_is_answered_after_the_longest_utterance(tmp_path: Path) -> None:
     told = played(tmp_path, Scene(sound((0.5, False), (20.0, True)), hearing=HEARING.model_copy(update={"utterance_ms_max": 8000})))
     assert told.turns[0].reply
+    assert [one.usage.characters_heard for one in told.turns[0].stages if one.stage == "tts"] > [0]
     assert max(one.usage.audio_in_ms or 0 for turn in told.turns for one in turn.stages) <= 8_100
 
 
@@ -126,6 +128,33 @@ def test_an_interruption_there_is_no_room_for_lets_the_answer_go_on(tmp_path: Pa
     assert (voice["outcome"], voice["characters_heard"]) == ("completed", voice["characters"])
     assert told.floors[-1] == "listening"
     assert len(told.turns) == 1
+
+
+OFFER = "I am sorry, I do not know that. Shall I call a colleague?"
+
+
+class Offering:
+    """Knows nothing, and calls a person for whoever agrees."""
+
+    async def plan(self, question: str, session: Session) -> Verbatim:
+        agreed = session.offered and consent(question, "en") == "yes"
+        return Verbatim("I am calling one.", "phrase", "handing_over", "agreed") if agreed else Verbatim(OFFER, "phrase", "unknown")
+
+
+@pytest.mark.parametrize(("gap_s", "called"), [(1.0, []), (3.4, ["agreed"])], ids=["before it is offered", "over its last words"])
+def test_a_yes_over_the_offer_of_a_person_is_one(tmp_path: Path, gap_s: float, called: list[str]) -> None:
+    frames = sound(*QUESTION, (gap_s, False), (0.6, True))
+    options: Options = {"asr": {"transcripts": ["where is the casino", "yes please"]}}
+    told = played(tmp_path, Scene(frames, options, hearing=HEARING, mind=Offering(), silence_after_s=20))
+    assert [why for why, _, _ in told.calls] == called
+
+
+@pytest.mark.parametrize(("stage", "script"), [("asr", "transcripts"), ("llm", "replies")])
+def test_a_turn_that_came_to_nothing_is_apologised_for(tmp_path: Path, stage: str, script: str) -> None:
+    options: Options = {stage: {script: ["fail: it burns"]}}
+    told = played(tmp_path, Scene(sound(*QUESTION), options, hearing=HEARING, silence_after_s=20))
+    assert told.apologies == [stage]
+    assert told.floors[-1] == "listening"
 
 
 class Colleague:

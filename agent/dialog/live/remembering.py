@@ -1,0 +1,39 @@
+"""What of an exchange stays in the conversation: what was asked, and of the answer what was heard."""
+
+import re
+
+from agent.dialog.exchange import Exchange
+from agent.dialog.exchange.answer import Answer
+from agent.dialog.exchange.plan import Silent, Think, Verbatim
+from agent.dialog.exchange.robot import Manner
+from agent.dialog.mind import OFFERS
+from agent.dialog.session import Session
+from agent.dialog.wording.lists import Language
+from agent.dialog.wording.phrases import offers
+
+BETWEEN = re.compile(r"[.!?。！？]+\s*")
+"""Sentences."""
+
+
+def remember(session: Session, exchange: Exchange, manner: Manner, *, ended: bool) -> None:
+    """Puts an exchange into the conversation; `ended` by itself, not cut off. What nobody heard promises nothing."""
+    answer = exchange.answer
+    plan = answer.plan if answer else None
+    heard = answer.heard() if answer else ""
+    session.add(manner.redacted(exchange.question), heard, manner.history_messages_max, thought=isinstance(plan, Think))
+    if plan is not None and not isinstance(plan, Silent):  # a sound without a word takes no offer back
+        session.offered = has_offered(answer, manner.language)
+    if isinstance(plan, Verbatim) and (heard or ended):
+        session.over = session.over or plan.farewell
+        session.mood.answered(helped=plan.about not in OFFERS)
+
+
+def has_offered(answer: Answer | None, language: Language) -> bool:
+    """Whether the customer has heard of an answer that a person was offered, or the beginning of it."""
+    if answer is None:
+        return False
+    heard = answer.heard().strip()
+    if isinstance(answer.plan, Verbatim) and answer.plan.about in OFFERS:
+        begins = max((mark.end() for mark in BETWEEN.finditer(answer.plan.text) if mark.end() < len(answer.plan.text)), default=0)
+        return len(heard) > begins  # the offer comes last
+    return isinstance(answer.plan, Think) and offers(heard, language)
