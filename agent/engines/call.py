@@ -39,8 +39,10 @@ class Host(Protocol[In, Out]):
 class HostedCall(Generic[In, Out]):
     """One call of a hosted engine. Made by `Hosted.open`; the child hears of it with its first frame."""
 
-    def __init__(self, host: Host[In, Out], number: int) -> None:
+    def __init__(self, host: Host[In, Out], number: int, *, answers_each: bool = False) -> None:
         self._host = host
+        self._answers_each = answers_each
+        self._unanswered = 0
         self.number = number
         self._outputs: asyncio.Queue[Out | EngineFailed | None] = asyncio.Queue(OUTPUTS_MAX)
         self._abandoned = False
@@ -59,11 +61,13 @@ class HostedCall(Generic[In, Out]):
     @property
     def owed(self) -> bool:
         """The child has all it needs and is to say something; not where whoever iterates is what it waits for."""
-        return self._all_sent and self.begun and not self._ended.is_set() and not self._outputs.full()
+        due = self._all_sent or (self._answers_each and self._unanswered > 0)
+        return due and self.begun and not self._ended.is_set() and not self._outputs.full()
 
     async def send(self, item: In) -> None:
         if not self._ended.is_set():
             await self._room.acquire()
+        self._unanswered += 1
         await self._write("item", item)
 
     async def finish(self) -> None:
@@ -96,6 +100,7 @@ class HostedCall(Generic[In, Out]):
             case ("step", _, output, usage):
                 self.usage = usage
                 if output is not None:
+                    self._unanswered -= 1
                     await self._put(output)
             case ("took", _, items):
                 self._make_room(items)

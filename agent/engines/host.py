@@ -27,6 +27,9 @@ RESTART_SECONDS_MAX = 30
 
 RESTART_SECONDS_FIRST = 0.5
 
+ANSWERS_EACH = ("vad", "embed")
+"""By what an engine implements: each item has its answer, and a call goes on for as long as the robot does."""
+
 GROWN_MB = 160
 """Beyond what a healthy engine may still come to hold after its first call: the language model's cache and vocabulary, 125 MB."""
 
@@ -51,7 +54,8 @@ class Hosted(Generic[In, Out]):
         self._relieved: set[asyncio.Task[str]] = set()  # the ends of children whose successors serve
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._spoke_at = clock.monotonic()  # the child said something, or was told something
+        self._spoke_at = clock.monotonic()  # the child last said something, or was first told something after that
+        self._told = False  # it was told something after it last spoke
 
     @property
     def problem(self) -> str:
@@ -90,7 +94,7 @@ class Hosted(Generic[In, Out]):
 
     def open(self) -> HostedCall[In, Out]:
         self._calls += 1
-        return HostedCall(self, self._calls)
+        return HostedCall(self, self._calls, answers_each=self.name.startswith(ANSWERS_EACH))
 
     def wind_up(self, seconds: float) -> None:
         """Nobody needs it any more: a call that has not ended in so many seconds ends with its child, and no other child is started."""
@@ -129,7 +133,8 @@ class Hosted(Generic[In, Out]):
 
     async def write(self, frame: Frame) -> None:
         if self._life is not None:
-            self._spoke_at = self._clock.monotonic()
+            if not self._told:
+                self._told, self._spoke_at = True, self._clock.monotonic()
             await self._life.write(frame)
 
     async def _keep(self) -> None:
@@ -161,7 +166,7 @@ class Hosted(Generic[In, Out]):
     async def _live_once(self) -> None:
         """From the birth of a child to its death, or that of its last successor."""
         life: Life | None = await self._raised()
-        self._life, self._failure = life, None
+        self._life, self._failure, self._told = life, None, False
         self._settled.set()
         while life is not None:
             life = await self._serve(life)
@@ -210,7 +215,7 @@ class Hosted(Generic[In, Out]):
 
     async def _relay(self, life: Life) -> None:
         while (frame := await life.next()) is not None:
-            self._served, self._spoke_at = True, self._clock.monotonic()
+            self._served, self._told, self._spoke_at = True, False, self._clock.monotonic()
             if self._call is not None and frame[1] == self._call.number:
                 await self._call.take(frame)
                 if self._call.ended:

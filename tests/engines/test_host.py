@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,35 @@ def test_an_engine_that_hangs_is_killed_by_a_cancel(models: Path, monkeypatch: p
             await host.aclose()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("engine", ["vad_scripted", "embed_scripted"])
+def test_one_that_answers_each_item_and_hangs_is_found_out_however_often_it_is_asked(models: Path, engine: str) -> None:
+    async def main() -> None:
+        host: Hosted[Any, Any] = await start(settings(engine, models), SystemClock())
+        item = AudioChunk(bytes(1024)) if engine.startswith("vad") else "query: where"
+        try:
+            call = host.open()
+            await call.send(item)
+            await anext(aiter(call))
+            assert host.silent_s == 0  # it owes nothing
+            os.kill(host.process_id, signal.SIGSTOP)
+            for _ in range(4):
+                await call.send(item)
+                await asyncio.sleep(0.1)
+                call = host.open() if engine.startswith("embed") else call  # the FAQ gives up and asks anew
+            await call.send(item)
+            assert host.silent_s >= 0.4
+            host.kill()
+            while host.process_id == 0 or host.silent_s:
+                await asyncio.sleep(0.01)
+            call = host.open()
+            await call.send(item)
+            await anext(aiter(call))
+        finally:
+            await host.aclose()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_a_cancel_does_not_wait_behind_what_was_sent(models: Path) -> None:
