@@ -81,6 +81,7 @@ async def asked_with(house: House, robot: Robot, shown: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ways", [("mqtt", "https"), ("https",)])
 def test_events_that_wait_leave_first_and_those_who_watch_are_told(house: House, ways: tuple[str, ...]) -> None:
     robot = house.enrolled()
@@ -132,6 +133,7 @@ def acked(robot: Robot) -> Robot:
     return robot
 
 
+@pytest.mark.long
 def test_events_go_by_another_link_where_the_broker_is_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaving, "OUTBOX_S", 3.0)
     robot = house.enrolled()

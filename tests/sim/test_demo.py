@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import matplotlib.image
+import pytest
 import soundfile
 
 from tests.e2e.helpers import voxmeter
 
 
+@pytest.mark.long
 def test_three_guests_are_heard_answered_and_billed_and_it_can_be_run_twice(tmp_path: Path, models: Path) -> None:
     for run in (1, 2):
         ended = voxmeter("demo", "--out", tmp_path, "--json")

@@ -278,6 +278,7 @@ def running(word: str) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_scenario_with_a_bit_of_everything_ends_as_its_checks_say_and_leaves_nothing(tmp_path: Path) -> None:
     story, place = tmp_path / "small.toml", tmp_path / "place"
     story.write_text(STORY)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 
 from agent.sim.sound.server import HALL, PLAYED, SoundServer
 from agent.values import RATE_HZ
@@ -108,6 +109,7 @@ async def rise(server: SoundServer) -> None:
     await server.plug("speaker")
 
 
+@pytest.mark.long
 def test_devices_that_vanish_and_return_while_the_other_goes_on() -> None:
     async def main() -> None:
         async with SoundServer() as server, conversation(server.environment()) as robot, somebody_speaks(server.environment()):

@@ -16,6 +16,7 @@ CUTS_SECONDS = 12
 KILLS_SECONDS = 8
 
 
+@pytest.mark.long
 def test_whatever_was_promised_is_there_after_a_power_cut(tmp_path: Path) -> None:
     clock = SystemClock()
     counts = campaign.cuts(clock.seed(), images=0, seconds=CUTS_SECONDS, clock=clock, folder=tmp_path)
@@ -23,6 +24,7 @@ def test_whatever_was_promised_is_there_after_a_power_cut(tmp_path: Path) -> Non
     assert counts.promises_broken == 0, counts.told()
 
 
+@pytest.mark.long
 def test_whatever_was_promised_is_there_after_a_kill(tmp_path: Path) -> None:
     clock = SystemClock()
     counts = kills.kill(clock.seed(), count=4, seconds=KILLS_SECONDS, clock=clock, folder=tmp_path)
