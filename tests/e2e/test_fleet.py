@@ -4,7 +4,6 @@ import contextlib
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +18,14 @@ from agent.contract import wire
 from agent.contract.fleet import twin
 from agent.contract.fleet.twin import Desired
 from agent.contract.registration import signed_time
-from agent.contract.signing import SigningKey, encode
+from agent.contract.signing import SigningKey
 from agent.desk import keys
 from agent.link.mqtt.steady import Mqtt
 from agent.ports import LinkSettings
 from agent.sim.real.broker import BACKEND, HOST
+from tests.enrolment.desk import COMMAND, Desk, told
 from tests.enrolment.helpers import TENANT, House
 
-COMMAND = [sys.executable, "-P", "-m", "agent"]
 WAIT_S = 40
 
 
@@ -71,30 +70,17 @@ class Fleet:
 
     def __init__(self, folder: Path, house: House) -> None:
         self.folder, self.house = folder, house
-        key = keys.make(folder / "operator.key", SystemClock())
-        house.order("operator add", name="ann", public=encode(key.public))
-        certificate, private = house.broker.client("operator/alice")
-        self._way = ["--broker", f"{HOST}:{house.broker.port}", "--ca", str(house.bundle), "--tenant", TENANT]
-        self._way += ["--certificate", str(certificate), "--key", str(private)]
+        self.desk = Desk(folder, house)
         self.robot = Robot(folder, self._profile())
         enrol = ["fleet", "enroll", house.token("kiosk-7"), "--ca", str(house.bundle), "--profile", str(folder / "kiosk.toml")]
-        assert self.run(*enrol, "--state-dir", str(self.robot.state), desk=False)[0] == 0
-
-    def run(self, *words: str, desk: bool = True) -> tuple[int, Any, str]:
-        command = [*COMMAND, *words, *(self._way if desk else ()), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S * 2, check=False)
-        return done.returncode, orjson.loads(done.stdout) if done.stdout else None, done.stderr
+        assert told(*enrol, "--state-dir", str(self.robot.state))[0] == 0
 
     def send(self, op: str, *more: str) -> dict[str, Any]:
         """The one result."""
-        key = ["--operator-key", str(self.folder / "operator.key")]
-        _, told, err = self.run("fleet", "send", op, "--device", "kiosk-7", *key, *more)
-        assert told, err
-        (result,) = told
-        return dict(result)
+        return self.desk.send("kiosk-7", op, *more)
 
     def listed(self) -> dict[str, Any]:
-        (one,) = self.run("fleet", "list")[1]
+        (one,) = self.desk.run("fleet", "list")[1]
         return dict(one)
 
     async def publish(self, topic: str, content: bytes, *, retained: bool = False) -> None:
@@ -107,8 +93,7 @@ class Fleet:
         await mqtt.aclose()
 
     def audit(self) -> str:
-        _, told, _ = self.run("billing", "audit", "--state-dir", str(self.house.backend.state), desk=False)
-        return orjson.dumps(told).decode()
+        return orjson.dumps(told("billing", "audit", "--state-dir", str(self.house.backend.state))[1]).decode()
 
     def _profile(self) -> Path:
         text = Path("device_profiles/scripted.toml").read_text()
@@ -159,7 +144,7 @@ def test_what_it_can_not_do_is_said_in_a_line(fleet: Fleet) -> None:
 def test_a_stranger_s_command_is_refused_and_on_record(fleet: Fleet, tmp_path: Path) -> None:
     keys.make(tmp_path / "stranger.key", SystemClock())
     words = ["fleet", "send", "ping", "--device", "kiosk-7", "--operator-key", str(tmp_path / "stranger.key"), "--wait", "3"]
-    status, _, _ = fleet.run(*words)
+    status, _, _ = fleet.desk.run(*words)
     assert status == 1
     until(lambda: "bad-signature" in fleet.audit(), "the refusal on the audit log")
 
@@ -179,12 +164,11 @@ def test_what_a_broker_in_the_wrong_hands_makes_up_is_refused_and_on_record(flee
 def test_a_twin_is_tried_held_and_told(fleet: Fleet, tmp_path: Path) -> None:
     (tmp_path / "twin.toml").write_text('[dialog]\napology = "One moment, please."\n')
     words = ["billing", "twin", f"{TENANT}/kiosk-7", "--settings", str(tmp_path / "twin.toml"), "--groups", "lobby"]
-    assert fleet.run(*words, "--state-dir", str(fleet.house.backend.state), desk=False)[0] == 0
+    assert told(*words, "--state-dir", str(fleet.house.backend.state))[0] == 0
     fleet.robot.said("ready: ", times=2)
     until(lambda: fleet.listed().get("groups") == ["lobby"], "the group in its birth")
-    key = ["--operator-key", str(fleet.folder / "operator.key")]
-    status, told, _ = fleet.run("fleet", "send", "ping", "--group", "lobby", *key)
-    assert (status, told[0]["state"]) == (0, "succeeded")
+    status, results, _ = fleet.desk.sending("ping", "--group", "lobby")
+    assert (status, results[0]["state"]) == (0, "succeeded")
 
 
 def test_a_restart_is_told_before_and_comes_about(fleet: Fleet) -> None:

@@ -75,9 +75,9 @@ class Machine:
     def _up(self) -> bool:
         if self._shell is not None and self._shell.poll() is not None:
             raise RuntimeError(f"the bed ended: {self._console()}")
-        return self._leader() is not None and self.enter("systemctl", "is-system-running").out.strip() in ("running", "degraded")
+        return self.leader() is not None and self.enter("systemctl", "is-system-running").out.strip() in ("running", "degraded")
 
-    def _leader(self) -> int | None:
+    def leader(self) -> int | None:
         """The robot's process 1 as the host numbers it, the child of nspawn; None while it is off."""
         nspawn = child_of(self._shell.pid) if self._shell else None
         leader = child_of(nspawn) if nspawn else None
@@ -85,7 +85,7 @@ class Machine:
 
     def enter(self, *words: str, stdin: bytes = b"", seconds: float = 60) -> Done:
         """Runs a command of the host's rights in the robot's name spaces: for what must work before or without its systemd."""
-        leader = self._leader()
+        leader = self.leader()
         if leader is None:
             return Done(255, "", "the robot is off")
         inside = ("nsenter", "--target", str(leader), "--all", "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", "HOME=/root")
