@@ -36,6 +36,8 @@ class Trial:
     """Whom to believe once it is in force."""
     tries: int = 0
     """How often the robot has been opened with it."""
+    heard: bool = False
+    """The robot heard before it, so it must hear again: a start of the process doesn't forget that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Surroundings:
     """Asks for the robot to be closed when nobody has the floor, and opened anew; returns at once. Why, for whoever watches."""
     connected: Callable[[], bool]
     """Whether the broker is connected now."""
+    hears: Callable[[], bool] = bool
+    """Whether the robot hears now; while it is closed, whether it did."""
     ailing: Callable[[], str] = str
     """Why the robot is not as it should be; empty: it is well."""
     software: str = ""

@@ -158,6 +158,7 @@ class FromAfar:
             believe=self._believe,
             reopen=lambda why: self._helm.reopen(why) if self._helm is not None else None,
             connected=lambda: self._presence is not None and self._presence.since is not None,
+            hears=lambda: self._helm.hears if self._helm is not None else self._heard,
             ailing=lambda: self._helm.ailing() if self._helm is not None else "",
             software=software(),
         )

@@ -108,7 +108,9 @@ class Helm:
         if self._running is None:
             return "it is being opened"
         failing = [f"{part}: {why}" for part, why in self._failing().items()]
-        deaf = ["the robot does not hear any more"] if self._bridge.heard and not self.hears else []
+        trial = self._bridge.remote.standing.trial
+        heard = self._bridge.heard or (trial is not None and trial.heard)
+        deaf = ["the robot does not hear any more"] if heard and not self.hears else []
         return "; ".join([*self._running.stuck(), *failing, *deaf])
 
     @property

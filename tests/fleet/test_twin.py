@@ -109,6 +109,30 @@ def test_a_trial_is_opened_twice_and_then_taken_back(robot: Robot) -> None:
     assert judge(desired(4, LOUD), BACKEND.key_id, back, robot.around) == Old()
 
 
+@pytest.mark.parametrize("source", ["twin", "command"])
+def test_that_the_robot_heard_before_is_known_after_a_start_and_to_a_newer_twin(robot: Robot, tmp_path: Path, source: str) -> None:
+    robot.hears = True
+    taking = judge(desired(1, QUIET), BACKEND.key_id, Standing(), robot.around) if source == "twin" else None
+    verdict = taking or commanded(QUIET, Standing(), robot.around)
+    assert isinstance(verdict, Take)
+    robot.book.put(verdict.standing)
+    again = Robot(tmp_path)  # and deaf
+    opened = opening(again.book.standing, again.around)
+    assert opened.trial is not None
+    assert opened.trial.heard
+    newer = taken(again, desired(2, LOUD), opened).trial
+    assert newer is not None
+    assert newer.heard
+
+
+def test_a_robot_that_heard_only_after_the_twin_came_heard_before_it(robot: Robot) -> None:
+    trying = taken(robot, desired(1, QUIET))
+    robot.hears = True
+    opened = opening(trying, robot.around).trial
+    assert opened is not None
+    assert opened.heard
+
+
 def test_a_newer_twin_that_is_refused_leaves_the_trial_of_the_older_one(robot: Robot) -> None:
     verdict = refused(robot, desired(2, {"device": {"id": "x"}}), taken(robot, desired(1, QUIET)))
     assert verdict.standing is not None

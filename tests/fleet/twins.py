@@ -37,7 +37,7 @@ class Robot:
     """A robot in a folder, without engines: a model called `missing` is not on it, with one called `sick` it is not well."""
 
     def __init__(self, folder: Path, book: Callable[[Path, Callable[[str], None]], TwinBook] = Remote, *, connected: bool = True) -> None:
-        self.folder, self.connected, self.ailing = folder, connected, ""
+        self.folder, self.connected, self.ailing, self.hears = folder, connected, "", False
         self.clock = SimulatedClock()
         self.lines: list[str] = []
         self.reports: list[Reported] = []
@@ -52,6 +52,7 @@ class Robot:
             believe=self.believe,
             reopen=self.reopenings.append,
             connected=lambda: self.connected,
+            hears=lambda: self.hears,
             ailing=lambda: self.ailing,
             software="voxmeter 1",
         )

@@ -67,7 +67,7 @@ def judge(desired: Desired, signer: str, standing: Standing, around: Surrounding
         why = _line(str(error))
         return Refuse(error.code, why, replace(standing, version=desired.version, state="refused", why=why))
     overlay = Overlay(desired.version, settings)
-    trial = Trial(overlay, "twin", around.connected(), _trust(desired))
+    trial = Trial(overlay, "twin", around.connected(), _trust(desired), heard=_heard(standing, around))
     return Take(replace(standing, version=desired.version, state="trial", why="", trial=trial))
 
 
@@ -86,7 +86,8 @@ def commanded(settings: Mapping[str, Mapping[str, Any]], standing: Standing, aro
     around.fits(laid)
     if overlay == standing.in_force:
         return Old()
-    return Take(replace(standing, state="trial", why=f"{COMMANDED}: on trial", trial=Trial(overlay, "command", around.connected())))
+    trial = Trial(overlay, "command", around.connected(), heard=_heard(standing, around))
+    return Take(replace(standing, state="trial", why=f"{COMMANDED}: on trial", trial=trial))
 
 
 def opening(standing: Standing, around: Surroundings) -> Standing:
@@ -96,10 +97,16 @@ def opening(standing: Standing, around: Surroundings) -> Standing:
         return opening(fallen(standing, f"the robot ended {trial.tries} times before it had held with it"), around)
     misfit = _misfit(overlay_of(standing), around)
     if trial is not None:
-        return opening(fallen(standing, misfit), around) if misfit else replace(standing, trial=replace(trial, tries=trial.tries + 1))
+        trying = replace(trial, tries=trial.tries + 1, heard=_heard(standing, around))
+        return opening(fallen(standing, misfit), around) if misfit else replace(standing, trial=trying)
     if not misfit or _misfit(Overlay(), around):  # a profile that is wrong by itself is nobody's fault from afar
         return standing
     return replace(standing, state="failed", why=_line(misfit), in_force=Overlay())
+
+
+def _heard(standing: Standing, around: Surroundings) -> bool:
+    """A robot that what is on trial has made deaf heard before that."""
+    return around.hears() or (standing.trial is not None and standing.trial.heard)
 
 
 def _misfit(overlay: Overlay, around: Surroundings) -> str:
