@@ -12,7 +12,7 @@ from agent.contract import wire
 from agent.contract.fleet.presence import read_presence
 from agent.fleet.presence import Facts, Taken
 from agent.fleet.presence import Presence as Telling
-from agent.link.mqtt import MqttLink
+from agent.link.mqtt import FULL, MqttLink
 from agent.ports import Acked, Refused, Steering
 from agent.sim.real.broker import Broker
 from tests.link.mqtt_helpers import CLOCK, MARKS, Backend, as_robot, live, play, until, within
@@ -44,18 +44,52 @@ def test_what_steers_comes_from_its_own_topics_and_acks_still_find_their_questio
     play(story())
 
 
-def test_nobody_steers_a_robot_without_steering(broker: Broker) -> None:
+def test_a_command_waits_while_the_robot_is_connected_without_steering(broker: Broker) -> None:
     async def story() -> None:
-        steered, operator = Steered(broker), Operator(broker)
+        steered, operator, backend = Steered(broker), Operator(broker), Backend(broker)
+        await within(backend.mqtt.ready())
         await within(steered.link.ready())
         await steered.link.aclose()
+        await operator.send(COMMAND, b"while away")
         link = MqttLink(as_robot(broker), CLOCK)  # in the same session, subscriptions of before included
         await within(link.ready())
-        await operator.send(COMMAND, b"x")
+        await operator.send(COMMAND, b"meanwhile")
+        await operator.send(ROBOT + "time/att", b"x")
         await until(lambda: link.dropped == 1)
-        assert steered.got == []
+        assert await link.send(b"x", MARKS) == Acked(b"ack", MARKS)
         await link.aclose()
-        await operator.mqtt.aclose()
+        assert steered.got == []
+        again = Steered(broker)
+        await within(again.link.ready())
+        await until(lambda: len(again.got) == 2)
+        assert [one.content for one in again.got] == [b"while away", b"meanwhile"]
+        for closing in (again.link, operator.mqtt, backend):
+            await closing.aclose()
+
+    play(story())
+
+
+def test_behind_too_many_commands_that_wait_nobody_waits_for_an_answer(broker: Broker) -> None:
+    async def story() -> None:
+        steered, operator, backend = Steered(broker), Operator(broker), Backend(broker, silent=True)
+        await within(backend.mqtt.ready())
+        await within(steered.link.ready())
+        await steered.link.aclose()
+        link = MqttLink(as_robot(broker), CLOCK)
+        await within(link.ready())
+        asked = asyncio.create_task(link.send(b"x", MARKS))
+        await until(lambda: backend.heard)
+        for number in range(wire.RECEIVE_MAX + 4):
+            await operator.send(f"{ROBOT}cmd/req/c-{number}", b"x")
+        assert await asked == FULL
+        assert await link.mark("e" * 32, "n" * 32) == FULL
+        assert len(backend.heard) == 1
+        await link.aclose()
+        again = Steered(broker)
+        await within(again.link.ready())
+        await until(lambda: len(again.got) == wire.RECEIVE_MAX + 4)
+        for closing in (again.link, operator.mqtt, backend):
+            await closing.aclose()
 
     play(story())
 

@@ -30,6 +30,8 @@ NOBODY = "the broker has nobody who takes it: the backend has not connected yet"
 STEERED = ((wire.REQUEST + "/+", False), (wire.DESIRED, True), (wire.TIME, False), (wire.LEASE, False))
 """What a robot that is steered listens to below its own subtree, and whether it wants what the broker keeps there."""
 
+FULL = Retry("commands wait for this robot, and answers wait behind them until its service has taken them: voxmeter run")
+
 
 class MqttLink:
     """Implements the ports Link and Poster. The client id is the device's id."""
@@ -52,8 +54,10 @@ class MqttLink:
             [self._acks, *filters],
             self._heard,
             will=self._will if self._steering and self._steering.will else None,
-            welcomed=self._steering.connected if self._steering else lambda: None,
+            welcomed=self._steering.connected if self._steering else self._welcomed,
         )
+        self._waiting_commands = 0
+        """Not confirmed, for nobody here takes commands: the broker sends them again with the next connection."""
         self.dropped = 0
         """Messages that were nothing a robot listens to: acks that were kept or are none, topics nobody asked for."""
 
@@ -101,6 +105,9 @@ class MqttLink:
         """Leaves in peace, so that no will is published: whoever has one says goodbye before."""
         await self._mqtt.aclose()
 
+    def _welcomed(self) -> None:
+        self._waiting_commands = 0
+
     def _will(self) -> tuple[str, bytes]:
         assert self._steering is not None
         assert self._steering.will is not None
@@ -109,6 +116,8 @@ class MqttLink:
 
     async def _asked(self, what: str, content: bytes, correlation: bytes, marks: Mapping[str, str]) -> Answer:
         """The session outlives a connection: whoever lost it after the PUBACK goes on waiting."""
+        if self._full:
+            return FULL
         topic = wire.topic(self._settings.tenant, self._settings.device, what)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(correlation, []).append(answer)
@@ -127,8 +136,22 @@ class MqttLink:
         what = message.topic.removeprefix(self._below)
         if self._steering and what != message.topic and _steers(what):
             self._deliver(Delivered(what, message.content, message.retained, message.confirm), self._steering)
+        elif not self._steering and not message.retained and what.startswith(f"{wire.REQUEST}/"):
+            self._leave()
         else:
             self._answered(message)
+
+    @property
+    def _full(self) -> bool:
+        """The broker sends nothing more, no ack either, before one of these commands is confirmed."""
+        return self._waiting_commands >= wire.RECEIVE_MAX
+
+    def _leave(self) -> None:
+        """A command waits for who steers the robot; whoever waits for an answer behind too many of them waits no longer."""
+        self._waiting_commands += 1
+        if self._full:
+            for one in [one for waiting in self._waiting.values() for one in waiting if not one.done()]:
+                one.set_result(FULL)
 
     def _deliver(self, message: Delivered, steering: Steering) -> None:
         try:
