@@ -2,19 +2,21 @@
 
 refused for good (too big, no topic)    given up: it would hold back all that comes after it
 refused (no right, nobody listens)      its topic is put aside and others pass; nothing of it is deleted
-not taken now                           all waits AGAIN_SECONDS
+not taken now                           all waits: as long as the other side asked, and longer each time in a row
 """
 
 import asyncio
 import math
 from collections.abc import Callable
 
-from agent.clock import Clock
+from agent.clock import Clock, seeded
 from agent.errors import VoxmeterError
 from agent.ports import UNHEARD, Outbox, Posted, Poster, Refused, Retry
+from agent.sync.route import pause_s
 
-AGAIN_SECONDS = 5.0
-"""Before what was not taken is sent again."""
+AGAIN_SECONDS, AGAIN_SECONDS_MAX = 5.0, 300.0
+"""At the most before what was not taken is sent again, after the first time and after many: a robot that was struck off is not told so
+here, and must not knock for ever like one that had bad luck."""
 
 ASIDE_SECONDS = 600.0
 """Before what this robot has no right to send is tried again: somebody has to change the broker's list first."""
@@ -36,6 +38,11 @@ class Postman:
         self._aside: dict[str, tuple[float, str]] = {}
         """Topic -> when it is tried again, on the monotonic clock, and why it waits."""
         self._unheard_s = UNHEARD_SECONDS
+        self._chance = seeded(clock.seed())
+        self._failures = 0
+        """Since the last one that was taken."""
+        self._asked_s = 0.0
+        """How long the other side wants to be left alone."""
         self.problem = ""
         """Why the oldest still waits; empty while nothing does."""
         self.refused = 0
@@ -54,7 +61,10 @@ class Postman:
             except Exception as error:  # noqa: BLE001  what waits is durable; nobody would start this again
                 self.problem = f"{type(error).__name__}: {error}"
                 self._say(f"the outbox: {self.problem}")
-            await self._clock.sleep(AGAIN_SECONDS)
+            self._failures += 1
+            ceilings = int(AGAIN_SECONDS * 1000), int(AGAIN_SECONDS_MAX * 1000)
+            asked_s, self._asked_s = self._asked_s, 0.0
+            await self._clock.sleep(asked_s + pause_s(self._failures, self._chance.random(), *ceilings))
 
     async def _left(self) -> bool:
         """Sends what waits; True where something is left that the broker does not take now."""
@@ -66,7 +76,7 @@ class Postman:
                     continue
                 answer = await self._link.post(one.topic, one.body)
                 if isinstance(answer, Retry):
-                    self.problem = answer.why
+                    self.problem, self._asked_s = answer.why, answer.after_ms / 1000
                     return True
                 if answer and answer.code not in NEVER:
                     unheard = unheard or answer.code == UNHEARD
@@ -76,6 +86,7 @@ class Postman:
                 if answer:
                     self._give_up(one, answer)
                 await self._outbox.delivered([one.id])
+                self._failures = 0
         self._aside = {topic: waits for topic, waits in self._aside.items() if waits[0] > begun}
         self._unheard_s = min(self._unheard_s * 2, ASIDE_SECONDS) if unheard else UNHEARD_SECONDS
         self.problem = next((why for _, why in self._aside.values()), "")

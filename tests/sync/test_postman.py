@@ -12,7 +12,7 @@ from agent.ports import UNHEARD, Posted, Refused, Retry
 from agent.sim.clock import SimulatedClock
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.outbox import TAKEN_AT_ONCE
-from agent.sync.postman import AGAIN_SECONDS, ASIDE_SECONDS, UNHEARD_SECONDS, Postman
+from agent.sync.postman import AGAIN_SECONDS, AGAIN_SECONDS_MAX, ASIDE_SECONDS, UNHEARD_SECONDS, Postman
 from tests.store.ledger.world import ROBOT
 
 ODD = Refused("too-big", "the broker refuses it: Packet too large")
@@ -190,6 +190,63 @@ def test_what_nobody_listens_to_is_sent_more_and_more_seldom_until_somebody_does
             clock.go.set()
             await until(lambda: _empty(ledger))
         assert list(dict.fromkeys(clock.slept)) == [15, 30, 60, 120, 240, 480, 600]
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+class Patient(SimulatedClock):
+    """Keeps how long was waited."""
+
+    def __init__(self) -> None:
+        super().__init__(seed=6)
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await super().sleep(seconds)
+
+
+class Refusing:
+    """Takes a message when it has been told `Retry` so many times."""
+
+    def __init__(self, times: int, answer: Retry) -> None:
+        self.left, self._answer = times, answer
+
+    async def ready(self) -> None:
+        await asyncio.sleep(0)
+
+    async def post(self, topic: str, body: bytes, *, retained: bool = False) -> Retry | None:
+        del topic, body, retained
+        self.left -= 1
+        return self._answer if self.left >= 0 else None
+
+
+def test_who_is_not_let_in_knocks_more_and_more_seldom_and_afterwards_as_at_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        ledger, link, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Refusing(60, Retry("not known")), Patient()
+        await ledger.post("event/x", b"{}")
+        async with carrying(Postman(ledger, link, clock)):
+            await until(lambda: _empty(ledger))
+            assert max(clock.slept[:1]) <= AGAIN_SECONDS + 1
+            assert sum(clock.slept[10:]) / 50 > AGAIN_SECONDS_MAX / 4
+            assert max(clock.slept) <= AGAIN_SECONDS_MAX + 1
+            link.left, clock.slept = 1, []
+            await ledger.post("event/x", b"{}")
+            await until(lambda: _empty(ledger))
+        assert max(clock.slept) <= AGAIN_SECONDS + 1
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+def test_whoever_asks_for_patience_is_left_alone_for_so_long(tmp_path: Path) -> None:
+    async def main() -> None:
+        ledger, clock = SqliteLedger(tmp_path, ROBOT, SimulatedClock(seed=5)), Patient()
+        await ledger.post("event/x", b"{}")
+        async with carrying(Postman(ledger, Refusing(1, Retry("busy", 90_000)), clock)):
+            await until(lambda: _empty(ledger))
+        assert [seconds >= 90 for seconds in clock.slept] == [True]
         await ledger.aclose()
 
     asyncio.run(main())
