@@ -32,8 +32,9 @@ MODELS: Final[Mapping[str, type[BaseModel]]] = {
 }
 """Tables that may be set from afar. Engines and models as well: one that is not on the robot fails at its trial and is taken back."""
 
-LOCAL: Final = frozenset({"ledger.reserve_mb"})
-"""Keys of those tables that may not: a reserve that takes the whole disk leaves no room to be told otherwise."""
+LOCAL: Final = frozenset({"ledger.quota_mb", "ledger.free_mb_min", "ledger.reserve_mb"})
+"""Keys of those tables that may not: a reserve that takes the whole disk leaves no room to be told otherwise, and a robot whose books are
+full by its settings is well in every look of its trial and refuses every guest."""
 
 OWN: Final = frozenset({"device", "billing", "sync"})
 """Tables that only the robot's own profile sets."""

@@ -80,6 +80,8 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"billing": {"account": "mine"}}, "not-settable", "[billing] is not set from afar"),
     ({"sync": {"mqtt": {"host": "evil", "port": 1}}}, "not-settable", "[sync] is not set from afar"),
     ({"ledger": {"reserve_mb": 9_999}}, "not-settable", "ledger.reserve_mb is not set from afar"),
+    ({"ledger": {"quota_mb": 1}}, "not-settable", "ledger.quota_mb is not set from afar"),
+    ({"ledger": {"free_mb_min": 1_000_000}}, "not-settable", "ledger.free_mb_min is not set from afar"),
     ({"dialog": {"faq": "/etc/shadow"}}, "not-settable", "a path"),
     ({"dialog": {"faq": "mine.toml"}}, "not-settable", "a path"),
     ({"fleet": {"allow": []}}, "locks-out", "leaves out ping and config.apply"),
