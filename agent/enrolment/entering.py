@@ -37,6 +37,8 @@ async def enroll(  # noqa: PLR0917  as the command tells it
         told = await introduced(settings, state, token, clock, csr)
         if told.certificate is None:
             say("the backend issues no certificates: over MQTT this robot needs one made elsewhere")
+            if pair.stage == "key":
+                pair.discard()  # else the service would ask for what there is not
         else:
             pair.take(told.certificate.encode(), name)
             await _put_to_use(profile, state, pair, clock, say)

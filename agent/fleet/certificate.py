@@ -162,5 +162,5 @@ def next_step(state: State, stage: str, tried: Tried, *, asked: bool, struck_off
         return Nothing("this robot was struck off: its operator must enrol it again")
     if stage == "candidate" and tried != "spent":
         return AFTER[tried]
-    wanted = state in ("renew", "expired", "revoked") or (stage != "nothing" and state != "none")
+    wanted = state in ("renew", "expired", "revoked") or stage != "nothing"  # a key alone is left by an enrolment that was cut off
     return Renew() if wanted and not asked else Nothing()

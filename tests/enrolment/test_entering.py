@@ -197,3 +197,4 @@ def test_a_backend_that_issues_no_certificates_still_lets_robots_in(tmp_path: Pa
     assert asyncio.run(main())["certificate"] == ""
     assert "issues no certificates" in said[0]
     assert trust.read(tmp_path / "state").ack_keys
+    assert Pair(tmp_path / "state").stage == "nothing"

@@ -58,6 +58,19 @@ def test_a_good_certificate_is_left_alone(house: House) -> None:
     assert (looking.state, robot.said, robot.pair.read_bytes()) == ("good", [], before)
 
 
+def test_an_enrolment_that_was_cut_off_before_the_certificate_came_is_finished_by_the_service(house: House) -> None:
+    robot = house.enrolled()
+    robot.pair.unlink()
+    looking = renewing(robot)
+    house.play(looking.watch())
+    assert (looking.state, Pair(robot.state).stage, robot.said) == ("none", "nothing", [])  # enrolled otherwise, or never
+    Pair(robot.state).key()
+    looking = renewing(robot)
+    house.play(looking.watch())
+    assert (looking.state, Pair(robot.state).stage) == ("good", "nothing")
+    assert robot.connects(robot.pair).result == "taken"
+
+
 @pytest.mark.parametrize("ago", [4, 30], ids=["due", "expired"])
 def test_one_that_is_due_or_over_is_renewed_tried_and_put_to_use(house: House, ago: int) -> None:
     robot, calls = late(house, ago=ago), list[str]()

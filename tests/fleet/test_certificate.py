@@ -91,7 +91,9 @@ def test_what_is_refused_often_and_for_long_is_enough(looks: int, now_s: float, 
 
 CASES: list[tuple[State, str, Tried, bool, bool, Step]] = [
     ("none", "nothing", "untried", False, False, Nothing()),
-    ("none", "key", "untried", False, False, Nothing()),
+    ("none", "key", "untried", False, False, Renew()),
+    ("none", "key", "untried", True, False, Nothing()),
+    ("none", "candidate", "spent", False, False, Renew()),
     ("none", "candidate", "untried", False, False, Test()),
     ("good", "nothing", "untried", False, False, Nothing()),
     ("good", "key", "untried", False, False, Renew()),
