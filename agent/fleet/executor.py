@@ -23,7 +23,7 @@ from agent.errors import BadInput
 from agent.fleet.commands import COMMANDS, Spec, spec
 from agent.fleet.order import Addressee, Asked, Cached, Drop, Expire, Reject, Run, Standing, decide
 from agent.fleet.running import Outcome, Post, Runner, Say, topic_of
-from agent.fleet.running.left import left
+from agent.fleet.running.left import recovered
 from agent.fleet.running.refusals import LOOK_S, Refusal, Refusals
 from agent.fleet.running.repeats import Repeats
 from agent.link.bucket import Bucket
@@ -128,13 +128,8 @@ class Executor:
 
     async def recover(self) -> None:
         """What a power cut left: idempotent commands are run again, others end `unknown`. `run` calls it."""
-        self._again = []
-        for known in await self._runner.patiently(self._book.open):
-            outcome, command = left(known)
-            if outcome is None and command is not None:
-                self._again.append((known, command))
-            elif outcome is not None:
-                await self._runner.settle(known, outcome)
+        self._ahead = asyncio.Queue(AHEAD_MAX)  # where this part was begun again in the same process: they stand in the book as well
+        self._again = await recovered(self._book, self._runner, self._device(), self._say)
 
     async def _working(self) -> None:
         for known, command in self._again:

@@ -77,6 +77,10 @@ class CommandBook(Protocol):
         """Accepted or running, oldest first: at a start, what a power cut left."""
         ...
 
+    async def drop(self, cmd_id: str) -> None:
+        """Lets go a row that is no command's any more; the seq of its key stays known."""
+        ...
+
     async def forget(self, days: int) -> None:
         """Lets go final commands older than so many days of this robot's running time or trusted time; their seq stays known."""
         ...

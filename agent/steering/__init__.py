@@ -5,7 +5,8 @@ One for the life of a process; the robot it steers is opened and closed meanwhil
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from agent.log import Log
 from agent.ports import Delivered, Poster, Steering
 from agent.ports.twin import Surroundings
 from agent.service.running import Kind, Running, Say, Settings
-from agent.steering.helm import Bridge, Helm
+from agent.steering.helm import Bridge, Helm, Work
 from agent.steering.incoming import Incoming
 from agent.steering.refusing import Refusing
 from agent.store import starts, trust
@@ -38,6 +39,9 @@ from agent.weights import catalog
 
 MQTT = "mqtt"
 """Only a broker carries commands, twins and presence."""
+
+AGAIN_S_MIN, AGAIN_S_MAX = 1.0, 60.0
+"""Before a part that died of something nobody foresaw is begun again: doubled each time; one that lasted longer than the most is new."""
 
 WHY: Mapping[Kind, Why] = {"reopen": "reopening", "restart": "restarting"}
 """What is told when it leaves, by what was asked."""
@@ -89,10 +93,10 @@ class FromAfar:
         links = running.carrying.links if running.carrying is not None else []
         link = next((one for one in links if one.name == MQTT and isinstance(one, Poster)), None)
         self._link = link if isinstance(link, Poster) else None
-        works = [*helm.works(running, self._link), self._begun().run(), self._incoming.run()]
-        works.append(keep_time(running.app.profile, self._folder, self._clock, self._say))
+        works: list[Work] = [*helm.works(running, self._link), self._begun().run, self._incoming.run]
+        works.append(partial(keep_time, running.app.profile, self._folder, self._clock, self._say))
         if self._link is not None:
-            works.append(self._present().run(self._link))
+            works.append(partial(self._present().run, self._link))
         tasks = [asyncio.create_task(self._kept(work)) for work in works]
         async with contextlib.AsyncExitStack() as closing:  # whoever is stopped while it closes still closes all of it
             closing.callback(self._left)
@@ -107,12 +111,22 @@ class FromAfar:
     def _left(self) -> None:
         self._helm = self._link = None
 
-    async def _kept(self, work: Coroutine[Any, Any, None]) -> None:
-        """One that fails unforeseen is said; the robot talks on without it until it is opened again."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001  whatever it is: who steers must not end who talks
-            self._say(f"from afar: {type(error).__name__}: {' '.join(str(error).split())}")
+    async def _kept(self, work: Work) -> None:
+        """One that fails unforeseen is said, once, and begun again, later each time; the robot talks on without it meanwhile."""
+        said, pause_s = "", AGAIN_S_MIN
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  whatever it is: who steers must not end who talks
+                line = f"from afar: {type(error).__name__}: {' '.join(str(error).split())}"
+            else:
+                return
+            if line != said:
+                self._say(line)
+            said, pause_s = line, pause_s if self._clock.monotonic() - began < AGAIN_S_MAX else AGAIN_S_MIN
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_S_MAX)
 
     async def _goodbye(self, running: Running) -> None:
         """Also where it is only opened anew: it may not come back, and its next birth counts for more than this."""

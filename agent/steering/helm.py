@@ -1,9 +1,10 @@
 """The helm of one opening of a robot: what takes its commands, what measures and watches it, and the works that run beside it."""
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from agent.app import App
 from agent.contract.fleet.command import audience_of
@@ -31,6 +32,9 @@ from agent.store.waiting import age_s, waiting
 
 HOUR_S = 3600.0
 DAY_S = 86_400.0
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Begins one that runs beside the robot; again, where it died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +82,16 @@ class Helm:
     def groups(self) -> Sequence[str]:
         return tuple(self._addressee.groups)
 
-    def works(self, running: Running, link: Poster | None) -> list[Coroutine[Any, Any, None]]:
+    def works(self, running: Running, link: Poster | None) -> list[Work]:
         """What runs beside the robot until it is closed; `link`: to the broker, where there is one."""
         self._running, self._link = running, link
         self._served.running = running
         if running.attending is not None:
             running.attending.told = self._rtf.take
         renewing = Renewing(running.app.profile, self._bridge.folder, self._settable, running.say, self._around())
-        works = [self.executor.run(), self.refusing.run(), self._watching(running, renewing).run()]
+        works: list[Work] = [self.executor.run, self.refusing.run, self._watching(running, renewing).run]
         if link is not None:
-            works += [Telemeter(self._gauges(running), running.app.clock, running.say).run(link), renewing.run()]
+            works += [partial(Telemeter(self._gauges(running), running.app.clock, running.say).run, link), renewing.run]
         return works
 
     async def adopt(self, message: Delivered) -> None:

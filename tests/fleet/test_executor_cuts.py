@@ -1,5 +1,6 @@
 """Power goes at every step of every command: none is run twice that must not be, none is lost, and each is told its end."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections import Counter
@@ -16,7 +17,7 @@ from agent.fleet.running.left import STARTS_MAX
 from agent.fleet.scripted import ScriptedSteerable
 from agent.sim.world.loop import run
 from agent.store.ledger import SqliteLedger
-from tests.fleet.steered import DONE_AS, Bench
+from tests.fleet.steered import DONE_AS, OPERATOR, Bench, cmd_id
 
 T = TypeVar("T")
 
@@ -146,5 +147,58 @@ def test_what_was_accepted_by_a_robot_that_has_forgotten_the_op_ends_unknown(tmp
             (result,) = await bench.results()
             assert (result.state, result.code) == ("unknown", "cut-off")
         assert robot.done["audit"] == 1
+
+    run(main())
+
+
+ALTERED: dict[str, tuple[str, object]] = {
+    "another id": ("cmd_id", cmd_id(77)),
+    "no id": ("cmd_id", "what is this?"),
+    "bytes for an id": ("cmd_id", b"\xff"),
+    "another op": ("op", "privacy.forget"),
+    "no op": ("op", ""),
+    "another seq": ("seq", 2**50),
+    "no seq": ("seq", "x"),
+    "starts": ("starts", "x"),
+}
+
+
+@pytest.mark.parametrize(("column", "value"), ALTERED.values(), ids=ALTERED)
+def test_a_row_that_was_altered_is_dropped_and_said_and_what_follows_is_done(tmp_path: Path, column: str, value: object) -> None:
+    async def main() -> None:
+        robot = ScriptedSteerable()
+        robot.hangs.add("audit")
+        async with Bench(tmp_path, robot=robot) as bench:
+            bench.send(bench.command("usage.audit"))
+            await bench.idle()
+        with sqlite3.connect(tmp_path / "ledger.db") as held:
+            assert held.execute(f"UPDATE command SET {column} = ?", (value,)).rowcount == 1
+        held.close()
+        async with Bench(tmp_path, robot=robot) as bench:
+            assert (await bench.result(bench.command("ping", 2))).state == "succeeded"
+            assert await bench.book.open() == []
+            assert [line for line in bench.said if "altered" in line] == bench.said
+            assert len(bench.said) == 1
+            assert await bench.book.highest(OPERATOR.key_id) == 2
+        assert robot.done["audit"] == 1
+
+    run(main())
+
+
+def test_an_executor_that_is_begun_again_does_what_waited_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        robot = ScriptedSteerable()
+        robot.hangs.add("audit")
+        async with Bench(tmp_path, robot=robot) as bench:
+            for op, number in (("usage.audit", 1), ("usage.flush", 2)):
+                bench.send(bench.command(op, number))
+            await bench.idle()
+            assert bench._task is not None
+            bench._task.cancel()
+            await asyncio.wait({bench._task})
+            robot.hangs.clear()
+            bench._task = asyncio.create_task(bench.executor.run())
+            await bench.clock.sleep(120)
+            assert (robot.done["audit"], robot.done["flush"]) == (2, 1)
 
     run(main())

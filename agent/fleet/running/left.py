@@ -1,13 +1,45 @@
 """Decides what becomes of a command that was taken and not ended, because the robot was cut off: its end, or that it is run again."""
 
+from contextlib import suppress
+
 from agent.contract.fleet.command import Command, parsed
 from agent.errors import BadInput
 from agent.fleet.commands import spec
-from agent.fleet.running import Outcome
-from agent.ports import Known
+from agent.fleet.running import Outcome, Runner, Say
+from agent.fleet.running.results import told
+from agent.ports import CommandBook, Known
 
 STARTS_MAX = 3
 """A command that was begun so often and never ended takes the robot down with it: it is not begun again."""
+
+
+async def recovered(book: CommandBook, runner: Runner, device: str, say: Say) -> list[tuple[Known, Command]]:
+    """What is to be run again; what is not has ended, durably. A row that is no command's any more is dropped: nobody can be told of it."""
+    again: list[tuple[Known, Command]] = []
+    for known in await runner.patiently(book.open):
+        if why := altered(known, device):
+            say(f"a command that was cut off is dropped, what stands of it was altered: {why}")
+            await runner.patiently(lambda known=known: book.drop(known.cmd_id))  # type: ignore[misc]  # of this round
+            continue
+        outcome, command = left(known)
+        if outcome is None and command is not None:
+            again.append((known, command))
+        elif outcome is not None:
+            await runner.settle(known, outcome)
+    return again
+
+
+def altered(known: Known, device: str) -> str:
+    """Why it is not the command that was taken; empty where nothing speaks against it."""
+    try:
+        told(known, device, "unknown")
+    except BadInput as error:
+        return error.message
+    with suppress(BadInput):  # of what can't be read any more at least the end is told
+        command = parsed(known.request, Command, "the command")
+        if (command.cmd_id, command.op, command.seq) != (known.cmd_id, known.op, known.seq):
+            return f"it is not what key {known.key_id} signed"
+    return "" if isinstance(known.starts, int) else "nobody knows how often it was begun"
 
 
 def left(known: Known) -> tuple[Outcome | None, Command | None]:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
+from pydantic import ValidationError
 
 from agent.contract.fleet.command import RESULT_BYTES_MAX, Result, State, written
+from agent.contract.record import first_problem
 from agent.errors import BadInput
 from agent.ports import Known
 
@@ -19,14 +21,18 @@ MESSAGE_CHARACTERS_MAX, CODE_CHARACTERS_MAX = 2_000, 100
 
 
 def told(known: Known, device: str, state: State, *, code: str = "", message: str = "", result: Mapping[str, Any] | None = None) -> bytes:
-    """As it is published, at most RESULT_BYTES_MAX. Raises BadInput for what has no JSON."""
+    """As it is published, at most RESULT_BYTES_MAX. Raises BadInput for what has no JSON, and for a row of the book
+    that is no command's any more."""
     try:
         held = orjson.loads(orjson.dumps(dict(result or {}), default=str))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"the answer to {known.op} has no JSON: {error}") from error
     line = " ".join(message.split())[:MESSAGE_CHARACTERS_MAX]
     fields = {"cmd_id": known.cmd_id, "device": device, "op": known.op, "seq": known.seq, "state": state}
-    return _fitted(Result.model_validate(fields | {"code": code[:CODE_CHARACTERS_MAX], "message": line, "result": held}))
+    try:
+        return _fitted(Result.model_validate(fields | {"code": code[:CODE_CHARACTERS_MAX], "message": line, "result": held}))
+    except ValidationError as error:
+        raise BadInput(f"there is no result of such a command: {first_problem(error)}") from error
 
 
 def _fitted(result: Result) -> bytes:

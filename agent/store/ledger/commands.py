@@ -202,15 +202,18 @@ class Commanded(ABC):
         query = f"{KNOWN} WHERE state IN ('accepted', 'running') ORDER BY rowid"
         return await self._do(lambda connection: list(_known(connection.execute(query))))
 
+    async def drop(self, cmd_id: str) -> None:
+        """See the port."""
+        await self._keep(lambda connection: connection.execute("DELETE FROM command WHERE cmd_id IS ?", (cmd_id,)))
+
     async def forget(self, days: int) -> None:
         """See the port."""
         trusted = self._clock.utc() if self._clock.quality() in TIMED_QUALITIES else None
 
         def work(connection: sqlite3.Connection) -> None:
-            ran_s = self._running.note(connection)
             now = trusted or _moment(meta(connection).get("server_time", ""))
             before = _written(now - datetime.timedelta(days=days)) if now else ""
-            connection.execute(FORGET, (ran_s - days * DAY_S, before, _beyond(connection)))
+            connection.execute(FORGET, (self._running.note(connection) - days * DAY_S, before, _beyond(connection)))
 
         await self._do(work)
 
