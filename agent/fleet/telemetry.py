@@ -21,7 +21,7 @@ from agent.values import STAGES, Stage, StageResult, Turn
 T = TypeVar("T")
 
 INTERVAL_SECONDS = 60.0
-"""A thousand robots make 17 messages a second of it; who watches one robot more closely asks it for diagnostics."""
+"""A thousand robots make 17 messages a second of it; who watches one robot more closely sets another in its profile."""
 
 JITTER = 0.2
 """Of the interval, by chance to both sides, so that a fleet that was started together does not speak in chorus."""
@@ -98,8 +98,8 @@ class Gauges:
 class Telemeter:
     """Measures one robot."""
 
-    def __init__(self, gauges: Gauges, clock: Clock, say: Say = lambda _: None) -> None:
-        self._gauges, self._clock, self._say = gauges, clock, say
+    def __init__(self, gauges: Gauges, clock: Clock, say: Say = lambda _: None, *, interval_s: float = INTERVAL_SECONDS) -> None:
+        self._gauges, self._clock, self._say, self._interval_s = gauges, clock, say, interval_s
         self._chance = seeded(clock.seed())
         self._began = clock.monotonic()
         self._before: tuple[float, float] | None = None
@@ -116,7 +116,7 @@ class Telemeter:
             else:
                 if isinstance(answer, Refused):
                     self._complain("all", answer.why)
-            await self._clock.sleep(INTERVAL_SECONDS * self._chance.uniform(1 - JITTER, 1 + JITTER))
+            await self._clock.sleep(self._interval_s * self._chance.uniform(1 - JITTER, 1 + JITTER))
 
     async def measured(self) -> Telemetry:
         """How the robot is now."""

@@ -91,7 +91,9 @@ class Helm:
         renewing = Renewing(running.app.profile, self._bridge.folder, self._settable, running.say, self._around())
         works: list[Work] = [self.executor.run, self.refusing.run, self._watching(running, renewing).run]
         if link is not None:
-            works += [partial(Telemeter(self._gauges(running), running.app.clock, running.say).run, link), renewing.run]
+            pace_s = running.app.profile.fleet.telemetry_s
+            telemeter = Telemeter(self._gauges(running), running.app.clock, running.say, interval_s=pace_s)
+            works += [partial(telemeter.run, link), renewing.run]
         return works
 
     async def adopt(self, message: Delivered) -> None:

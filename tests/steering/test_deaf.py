@@ -1,16 +1,12 @@
 """A robot that what is on trial has made deaf is ailing, also where the process that knew it to hear is gone."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from agent import profile as profiles
 from agent.clock import SystemClock
-from agent.log import Log
 from agent.ports.twin import Overlay, Standing, Trial
-from agent.service.running import Running
-from agent.steering import FromAfar
 from agent.store.remote import Remote
+from tests.steering.started import started
 
 
 class Deaf:
@@ -22,14 +18,9 @@ class Deaf:
 
 def ailing(state: Path) -> str:
     """As the trial is told of a robot that was started just now."""
-    clock = SystemClock()
-    afar = FromAfar("scripted", Log(), state, clock, lambda _: None)
-    afar._begun()
-    app: Any = SimpleNamespace(profile=profiles.load("scripted"), clock=clock, ledger=None, engines={})
-    afar.steering(app)
-    attending: Any = Deaf()
+    afar, running = started(state, SystemClock(), Deaf())
     assert afar._helm is not None
-    afar._helm._running = Running(app, None, attending, state, lambda _: None)
+    afar._helm._running = running
     return afar._surroundings().ailing()
 
 
