@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.dialog.wording.guard.folding import Folded, fold, ideograph
-from agent.dialog.wording.guard.personal import RUN_TAIL, PersonalNumbers
+from agent.dialog.wording.guard.personal import PersonalNumbers, endless
 from agent.dialog.wording.guard.words import BlockedWords
 from agent.dialog.wording.lists import Language, read
 
@@ -103,22 +103,23 @@ class GuardedText:
         if _inside_word(character) and not full:
             return ""
         folded = fold(self._held)
-        found = self._guard.find(folded)
         if full:
+            found = self._guard.find(folded)
             return self._release(len(self._held), [*found, *self._endless(folded, found)])
         start = self._guard.doubtful(folded)
         cut = folded.at[start] if start < len(folded.text) else len(self._held)
+        if not cut:
+            return ""
+        found = self._guard.find(folded)
         cut = min([cut, *(one.start for one in found if one.end > cut)])
         return self._release(cut, found)
 
     def _endless(self, folded: Folded, found: list[Finding]) -> Iterator[Finding]:
         """The digits at the end of a text that had to be cut."""
-        tail = RUN_TAIL.search(folded.text)
-        if tail and tail.group().strip():
-            start, end = folded.span(*tail.span())
-            start = max([start, *(one.end for one in found)])
-            if start < end:
-                yield Finding("number", start, end)
+        if span := endless(folded):
+            start = max([span[0], *(one.end for one in found)])
+            if start < span[1]:
+                yield Finding("number", start, span[1])
 
     def _release(self, cut: int, found: list[Finding]) -> str:
         out, at = "", 0

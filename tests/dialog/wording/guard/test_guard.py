@@ -19,14 +19,30 @@ SECRETS = [
     ("en", "(415) 555-2671", "phone"),
     ("en", "4111 1111 1111 1111", "card"),
     ("en", "GB29 NWBK 6016 1331 9268 19", "iban"),
+    ("en", "0812, 3456, 7890", "phone"),
+    ("en", "+62, 812, 3456, 7890", "phone"),
+    ("en", "4111, 1111, 1111, 1111", "card"),
+    ("en", "415–555–2671", "phone"),
+    ("en", "138, 1234-5678", "phone"),
+    ("en", "4 1 5, 5 5 5, 2 6 7 1", "phone"),
+    ("en", "zero eight one two three four five six seven eight nine zero", "phone"),
+    ("en", "oh eight one two, three four five six, seven eight nine oh", "phone"),
+    ("en", "john at gmail.com", "email"),
+    ("en", "john dot smith at gmail dot com", "email"),
     ("zh", "傻逼", "word"),
     ("zh", "竞争酒店", "word"),
     ("zh", "13812345678", "phone"),
     ("zh", "一三八一二三四五六七八", "phone"),
+    ("zh", "一三八，一二三四，五六七八", "phone"),
+    ("zh", "138、1234、5678", "phone"),
+    ("zh", "138_1234_5678", "phone"),
+    ("zh", "138·1234·5678", "phone"),
     ("zh", "11010519491231002X", "identity"),
     ("id", "bangsat", "word"),
     ("id", "0812-3456-7890", "phone"),
     ("id", "+62 812 3456 7890", "phone"),
+    ("id", "nol delapan satu dua tiga empat lima enam tujuh delapan sembilan nol", "phone"),
+    ("id", "kosong delapan satu dua tiga empat lima enam tujuh delapan sembilan kosong", "phone"),
     ("id", "3171234506900123", "identity"),
 ]
 
@@ -53,6 +69,15 @@ def test_each_kind_is_found_and_told_by_its_place_only(language: Language, secre
         ("zh", "早餐每天早上六点半到十点在二楼花园餐厅供应，每人30元，傻。逼近了。"),
         ("id", "Sarapan pukul 6.30 sampai 10.00, Rp 200.000 atau 10.000.000 rupiah."),
         ("id", "Nomor pesanan 3171231313900123."),
+        ("en", "Look at booking.com, at gmail they work, or meet me at ten."),
+        ("en", "It costs 1,250,000 or $1,250.00 or $2,125,551,234 or 850, 1,250, 3,500 in all; at 7, 8, 9 or 10."),
+        ("en", "Rooms 101, 102 and 103; 812, 813, 814; 2021, 2022, 2023, 2024, 2025; floors 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11."),
+        ("en", "On 28/12/2026, 20 people; 13-12-2026, 100 guests; open 8-12, 13-17, 18-22; at 8, 9, 10, 11, 12, 1."),
+        ("en", "One of two, from nine to five, seven, eight, nine or ten, one two three."),
+        ("en", "$10,081,234,567 and $4,081,234,567,890 in all."),
+        ("en", "Prices of 210, 305, 412, 118, 227 dollars."),
+        ("zh", "周一、三、五，101、102、103、104房间。"),
+        ("id", "Pukul 8.30, 9.15, 10.45. Rp 850.000, Rp 850.000.000."),
     ],
 )
 def test_what_is_harmless_stays_as_it_is(language: Language, text: str) -> None:
@@ -70,6 +95,9 @@ def test_what_is_harmless_stays_as_it_is(language: Language, text: str) -> None:
         ("en", "+１ (４１５) 555\u200b2671!", "[phone]!"),
         ("zh", "你这个傻 * 逼", "你这个[word]"),
         ("en", "fuck, 4155552671", "[word], [phone]"),
+        ("en", "0812 3456 7890, 7 pm", "[phone], 7 pm"),
+        ("en", "nine eight, 0812, 3456, 7890", "[phone]"),
+        ("en", "zero eight one two thr\u200bee four five six seven eight nine o\u200bh", "[phone]"),
     ],
 )
 def test_disguises_are_seen_through(language: Language, text: str, kept: str) -> None:
@@ -81,6 +109,9 @@ def test_the_sites_own_numbers_and_addresses_are_no_secret() -> None:
     guard = Guard("en", (), (entry,))
     assert guard.redact(entry, "spoken") == (entry, ())
     assert guard.redact("Not +62 21 555 0101.", "kept")[0] == "Not [phone]."
+    listed = Guard("en", (), ("Call 4155552671, 4155552672 or write to harbor@gmail.com from room 415, please.",))
+    assert listed.redact("415-555-2672; harbor at gmail dot com", "kept")[1] == ()
+    assert listed.redact("415, 555, 2673", "kept")[0] == "[phone]"
     assert Guard("en").redact(entry, "kept")[0] == "Call [phone] or 1800 555 010, or write to [email]."
 
 
@@ -125,6 +156,20 @@ PIECES = st.sampled_from(
         "。",
         "de",
         "a@b.",
+        "、",
+        "，",
+        "–",
+        "three",
+        "thr",
+        "oh ",
+        "nol ",
+        "0812",
+        "3456, ",
+        " at ",
+        " at gmail",
+        " dot ",
+        ".com",
+        "1,250,000",
     ]
 )
 
