@@ -17,8 +17,11 @@ from agent.dialog.wording.words import spaced, uncovered
 
 Intent = Literal["question", "small_talk", "person", "farewell", "greeting", "thanks", "emergency", "nothing"]
 
-EMERGENCY_WORDS_MAX = 6
-"""Nobody who wants a robot to stop makes a longer sentence; it is the bound for "stop, stop, please stop now"."""
+EMERGENCY_WORDS_MAX = 8
+"""Nobody who wants a robot to stop makes a longer sentence; what is said again and again, as in a panic, counts once."""
+
+AGAIN = {"en": r"(?<!\S)(\S+(?: \S+){0,3}?)(?: \1)+(?!\S)", "zh": r"(\S{1,4}?)(?:\s*\1)+"}
+"""The same words again: Chinese has no spaces to tell where they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class _Lists:
     whole: dict[str, re.Pattern[str]]
     """Kinds that must make up all of an utterance."""
     some: dict[str, re.Pattern[str]]
+    insisted: re.Pattern[str]
     small_talk: frozenset[str]
 
 
@@ -36,7 +40,7 @@ def intent(text: str, language: Language) -> Intent:
     said = _without_fillers(text, language)
     if not said or lists.whole["noise"].fullmatch(said):
         return "nothing"
-    if lists.whole["stop"].fullmatch(said) and _stops(said, language):
+    if _stops(said, lists, language):
         return "emergency"
     if lists.some["person"].search(said):
         return "person"
@@ -69,11 +73,13 @@ def _courtesy(said: str, lists: _Lists) -> Intent | None:
     return None
 
 
-def _stops(said: str, language: Language) -> bool:
-    """A word of address alone ("robot", "no") stops nothing."""
-    alone = {"en": "robot now no okay", "zh": "了 吧 快", "id": "robot sekarang tolong"}[language].split()
-    words = said.split()
-    return len(words) <= EMERGENCY_WORDS_MAX and any(word not in alone for word in words)
+def _stops(said: str, lists: _Lists, language: Language) -> bool:
+    """A word of address or of pain alone ("robot", "no") stops nothing, unless it is insisted on: "no, no, no!"."""
+    once = re.sub(AGAIN.get(language, AGAIN["en"]), r"\1", said)
+    if len(once.split()) > EMERGENCY_WORDS_MAX:
+        return False
+    meant = lists.whole["stop"].fullmatch(once) and not lists.whole["alone"].fullmatch(once)
+    return bool(meant or lists.insisted.fullmatch(said))
 
 
 def _small_talk(said: str, lists: _Lists, language: Language) -> bool:
@@ -93,14 +99,14 @@ def _without_fillers(text: str, language: Language) -> str:
 @functools.cache
 def _lists(language: Language) -> _Lists:
     lists = read("intents", language)
-    whole = {kind: _whole(lists[kind], language) for kind in ("stop", "greeting", "noise", "yes", "no")}
+    whole = {kind: _whole(lists[kind], language) for kind in ("stop", "alone", "greeting", "noise", "yes", "no")}
     whole["thanks"] = _whole(lists["thanks"] + lists["greeting"], language)
     whole["parting"] = _whole(lists["farewell"] + lists["thanks"] + lists["greeting"], language)
     some = {kind: _some(lists[kind]) for kind in ("person", "facts", "anchors")}
     some["thanked"] = _some(lists["thanks"][:2] if language != "zh" else lists["thanks"][:4])
     some["parted"] = _some([one for one in lists["farewell"] if len(one) > 1])
     fillers = _some(lists["fillers"]) if language == "zh" else re.compile(rf"(?<!\S)(?:{'|'.join(lists['fillers'])})(?!\S)")
-    return _Lists(fillers, whole, some, frozenset(lists["small_talk"]))
+    return _Lists(fillers, whole, some, _some(lists["insisted"]), frozenset(lists["small_talk"]))
 
 
 def _whole(expressions: list[str], language: Language) -> re.Pattern[str]:

@@ -27,17 +27,38 @@ def test_each_utterance_is_taken_as_meant(language: Language) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("language", "text"),
     [
-        "Where does the bus stop?",
-        "Stop by stop, how far is it?",
-        "Is there a bus stop near the hotel, please?",
-        "Do I wait here for the shuttle?",
-        "When should I stop eating?",
+        ("en", "Where does the bus stop?"),
+        ("en", "Stop by stop, how far is it?"),
+        ("en", "Is there a bus stop near the hotel, please?"),
+        ("en", "Is there a bus stop"),
+        ("en", "Do I wait here for the shuttle?"),
+        ("en", "When should I stop eating?"),
+        ("en", "Let me know when the bus stops"),
+        ("en", "Let me go to the pool"),
+        ("en", "Can you stop by my room?"),
+        ("en", "No."),
+        ("en", "No, no."),
+        ("en", "No, no, no problem"),
+        ("en", "Ouch!"),
+        ("zh", "停车场"),
+        ("zh", "不要"),
+        ("zh", "快快快"),
+        ("id", "Jangan lupa"),
+        ("id", "Jalan jalan"),
     ],
 )
-def test_a_stop_inside_a_question_stops_nothing(text: str) -> None:
-    assert intent(text, "en") == "question"
+def test_a_stop_inside_a_question_stops_nothing(language: Language, text: str) -> None:
+    assert intent(text, language) == "question"
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [("en", "stop now " * 60 + "x"), ("zh", "停" * 60 + "吗"), ("zh", "对" * 60 + "吗"), ("id", "sudah cukup " * 60 + "x")],
+)
+def test_what_is_said_again_and_again_does_not_keep_the_robot_thinking(language: Language, text: str) -> None:
+    assert intent(text, language) == "question"
 
 
 @given(
