@@ -21,15 +21,21 @@ MONEY = {
     "¥": ("yuan", ""),
     "￥": ("yuan", ""),
     "Rp": ("rupiah", ""),
+    "IDR": ("rupiah", ""),
 }
+SCALED = {"m": "million", "M": "million", "bn": "billion", "k": "thousand", "K": "thousand"}
 SAME_IN_PLURAL = {"yuan", "rupiah"}
 
-AM = r"\s?([ap])(?:\.m\.(?=\s[a-z])|\.?m\b)"
+AM = r"\s?([ap](?=\.?m)|[AP](?=\.?M))(?:\.[mM]\.(?=\s[a-z])|\.?[mM]\b)"
 """A full stop behind "p.m" that ends the sentence, too, is left where it is."""
 TIME = rf"(\d{{1,2}})[:.](\d{{2}})(?::\d{{2}})?(?!\d)(?:{AM})?"
 HALF = rf"(\d{{1,2}}){AM}"
 AMOUNT = r"(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?"
 TO = r"\s?[-–—]\s?"
+SCALE = r"(?:million|billion|thousand)\b"
+DOOR = r"\d{1,5}[a-z]?\b"
+NO_DOOR = r"(?!\s?(?:%|dollars?|euros?|pounds?|yuan|rupiah|percent|per|people|guests|hours?|minutes?|[ap]\.?m)\b)"
+"""A number in front of these is none of a room."""
 
 
 def cardinal(number: int) -> str:
@@ -76,8 +82,18 @@ def _many(count: str, fraction: str | None, unit: str) -> str:
 
 
 def _money(match: re.Match[str]) -> str:
-    unit, small = MONEY[match[1]]
-    whole, fraction, scale = match[2], match[3], match[4]
+    scale = match[4]
+    return _price(match[1], match[2], match[3], SCALED.get(scale, scale))
+
+
+def _continental(match: re.Match[str]) -> str:
+    """With the marks the other way round, as in Europe and Indonesia."""
+    return _price(match[1], match[2].replace(".", ","), match[3] or None, None)
+
+
+def _price(mark: str, whole: str, fraction: str | None, scale: str | None) -> str:
+    unit, small = MONEY[mark.rstrip(".")]
+    fraction = None if unit in SAME_IN_PLURAL and fraction and not fraction.strip("0") else fraction
     if scale:
         return f"{_number(whole, fraction)} {scale} {_many('2', None, unit)}"
     if fraction and len(fraction) == 2 and small:
@@ -96,7 +112,7 @@ def _clock(hour: str, minute: str, half: str | None) -> str:
     hours, minutes = int(hour), int(minute)
     if hours > 24 or minutes > 59:
         return f"{cardinal(hours)} {_number(minute, None)}"
-    tail = f" {half.upper()}M" if half else ""
+    tail = _half(half)
     name = "midnight" if hours in (0, 24) and not half else cardinal(hours)
     if minutes == 0:
         return name + (tail or ("" if name == "midnight" else " o'clock" if hours <= 12 else " hundred hours"))
@@ -112,9 +128,19 @@ def _times(match: re.Match[str]) -> str:
     return f"{_clock(match[1], match[2], match[3])} to {_clock(match[4], match[5], match[6])}"
 
 
+def _mixed(match: re.Match[str]) -> str:
+    """From a full hour, or to one: 9:30AM-5PM."""
+    first = _clock(match[1], match[2], match[3]) if match[2] else f"{cardinal(int(match[1]))}{_half(match[3])}"
+    last = _clock(match[4], match[5], match[6]) if match[5] else f"{cardinal(int(match[4]))}{_half(match[6])}"
+    return f"{first} to {last}"
+
+
+def _half(half: str | None) -> str:
+    return f" {half.upper()}M" if half else ""
+
+
 def _hours(match: re.Match[str]) -> str:
-    first = cardinal(int(match[1])) + (f" {match[2].upper()}M" if match[2] else "")
-    return f"{first} to {cardinal(int(match[3]))} {match[4].upper()}M"
+    return f"{cardinal(int(match[1]))}{_half(match[2])} to {cardinal(int(match[3]))}{_half(match[4])}"
 
 
 def _date(match: re.Match[str]) -> str:
@@ -138,12 +164,27 @@ def _year(digits: str) -> str:
 
 
 def _room(match: re.Match[str]) -> str:
-    digits = match[2]
-    return match[1] + (cardinal(int(digits)) if len(digits) < 3 else apart(digits, DIGITS)) + (f" {match[3].upper()}" if match[3] else "")
+    return match[1] + _door(match[2]) + (f" {match[3].upper()}" if match[3] else "")
+
+
+def _rooms(match: re.Match[str]) -> str:
+    doors = re.sub(r"\s?[-–—]\s?", " to ", match[2])
+    return match[1] + re.sub(
+        r"(\d+)([a-z])?\b", lambda one: _door(one[1]) + (f" {one[2].upper()}" if one[2] else ""), doors, flags=re.IGNORECASE
+    )
+
+
+def _door(digits: str) -> str:
+    return cardinal(int(digits)) if len(digits) < 3 else apart(digits, DIGITS)
 
 
 def _code(match: re.Match[str]) -> str:
     return f"{match[1]} {apart(match[2], DIGITS)}"
+
+
+def _short(match: re.Match[str]) -> str:
+    """A number to call that has no groups."""
+    return match[1] + apart(match[2], DIGITS)
 
 
 def _space(match: re.Match[str]) -> str:
@@ -159,17 +200,28 @@ RULES: tuple[Rule, ...] = tuple(
     (re.compile(pattern), write)
     for pattern, write in (
         (r"(?<![\w.,])(\d{4})-(\d{2})-(\d{2})(?!\d)", _date),
-        (rf"(US\$|[$€£¥￥]|\bRp)\s?{AMOUNT}(?:\s(million|billion|thousand)\b)?", _money),
+        (rf"(€|\bRp\.?|\bIDR)\s?(\d{{1,3}}(?:\.\d{{3}})+)(?:,(\d{{1,2}}))?(?![\d,.]*\d|\s?{SCALE})", _continental),
+        (r"(US\$|[$€£¥￥])\s?(\d+),(\d{2})(?![\d,.]*\d)", _continental),
+        (rf"(US\$|[$€£¥￥]|\bRp\.?|\bIDR)\s?{AMOUNT}(?:\s?({SCALE}|(?<=\d)(?:m|M|bn|k|K)\b))?", _money),
         (rf"(?<![\w.,:]){TIME}{TO}{TIME}", _times),
+        (rf"(?<![\w.,:]){TIME}{TO}(\d{{1,2}})(){AM}", _mixed),
+        (rf"(?<![\w.,:])(\d{{1,2}})()(?:{AM})?{TO}(\d{{1,2}}):(\d{{2}})(?!\d)(?:{AM})?", _mixed),
         (rf"(?<![\w.,:])(\d{{1,2}})(?:{AM})?{TO}{HALF}", _hours),
         (rf"(?<![\w.,:])(?=\d{{1,2}}:|\d{{1,2}}\.\d\d\s?[ap]\.?m){TIME}", _time),
         (rf"(?<![\w.,:]){HALF}", _hour),
+        (r"(?<![\w.,/])24/7(?![\d/])", lambda _: "twenty-four seven"),
         (r"(?<![\w.,/])\d{1,2}/\d{1,2}(?:/\d{2,4})?(?![\d/])", _slashed),
         (
-            r"(?i)\b((?:(?:rooms?|suites?)(?:\snumber)?|(?:flight|extension|ext\.?|code|pin)(?:\snumber)?(?:\sis)?)\s#?)(\d{1,5})([a-z])?\b",
+            rf"(?i)\b((?:rooms|suites)(?:\snumbers?)?(?::\s?|\s)#?)({DOOR}(?:(?:,?\s(?:and|or|to)\s|,\s|\s?[-–—&]\s?)#?{DOOR})+){NO_DOOR}",
+            _rooms,
+        ),
+        (
+            r"(?i)\b((?:(?:rooms?|suites?)(?:\snumber)?|(?:flight|extension|ext\.?|code|pin)(?:\snumber)?(?:\sis)?)(?::\s?|\s)#?)"
+            rf"(\d{{1,5}})([a-z])?\b{NO_DOOR}",
             _room,
         ),
         (r"(?:\+\s?|\(|\b)\d[\d() .\-]{5,}\d\b(?![%,])", lambda match: _phone(match.group())),
+        (r"(?i)\b(dial:?\s(?=\d{2})|call:?\s(?:us\s(?:at|on)\s)?(?=\d{3}))(\d{2,4})(?![\d%]|[.,:/]\d|\s(?:people|guests|times)\b)", _short),
         (r"\b([A-Za-z]+)(\d+)\b", _code),
         (rf"{AMOUNT}\s?%", lambda match: f"{_number(match[1], match[2])} percent"),
         (r"(?<![\w.,])(\d{1,4})[-–](\d{1,4})(?![\w.,]*\d)", _range),

@@ -8,7 +8,8 @@ ONES = ("nol", "satu", "dua", "tiga", "empat", "lima", "enam", "tujuh", "delapan
 DIGITS = ONES[:10]
 SCALES = ((1_000_000_000, "miliar"), (1_000_000, "juta"), (1000, "ribu"), (100, "ratus"))
 MONTHS = ["Januari", "Februari", "Maret", "April", "Mei", "Juni", "Juli", "Agustus", "September", "Oktober", "November", "Desember"]
-MONEY = {"Rp": "rupiah", "IDR": "rupiah", "$": "dolar", "US$": "dolar", "€": "euro", "¥": "yuan", "￥": "yuan"}
+MONEY = {"Rp": "rupiah", "IDR": "rupiah", "$": "dolar", "US$": "dolar", "€": "euro", "£": "pound", "¥": "yuan", "￥": "yuan"}
+CENTS = {"dolar": "sen", "euro": "sen", "pound": "pence"}
 
 AMOUNT = r"(\d{1,3}(?:\.\d{3})+|\d+)(?:,(\d+))?"
 TIME = r"(\d{1,2})[.:](\d{2})(?!\d)"
@@ -47,6 +48,24 @@ def _money(match: re.Match[str]) -> str:
     return f"{_number(match[2], fraction)}{scale} {MONEY[match[1].rstrip('.')]}"
 
 
+def _foreign(match: re.Match[str]) -> str:
+    """With the marks as they are where the money comes from."""
+    unit, fraction = MONEY[match[1]], match[3] if match[3] and match[3].strip("0") else None
+    whole = match[2].replace(",", "")
+    if fraction and len(fraction) == 2 and unit in CENTS:
+        cents = f"{cardinal(int(fraction))} {CENTS[unit]}"
+        return cents if whole == "0" else f"{_number(whole, None)} {unit} {cents}"
+    return f"{_number(whole, fraction)} {unit}"
+
+
+def _iso(match: re.Match[str]) -> str:
+    """Year, month and day as written by machines."""
+    year, month, day = int(match[1]), int(match[2]), int(match[3])
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        return apart(match.group(), DIGITS)
+    return f"{cardinal(day)} {MONTHS[month - 1]} {cardinal(year)}"
+
+
 def _clock(hour: str, minute: str) -> str:
     hours, minutes = int(hour), int(minute)
     if hours > 24 or minutes > 59:
@@ -74,7 +93,10 @@ def _phone(match: re.Match[str]) -> str:
 RULES: tuple[Rule, ...] = tuple(
     (re.compile(pattern), write)
     for pattern, write in (
-        (rf"(US\$|[$€¥￥]|\bRp\.?|\bIDR)\s?{AMOUNT}(?:\s(ribu|juta|miliar)\b)?", _money),
+        (r"(US\$|[$€£¥￥])\s?(\d{1,3}(?:,\d{3})+|\d+)\.(\d{1,2})(?![\d.,]*\d)", _foreign),
+        (r"(US\$|[$€£¥￥])\s?(\d{1,3}(?:,\d{3})+)()(?![\d.,]*\d)", _foreign),
+        (rf"(US\$|[$€£¥￥]|\bRp\.?|\bIDR)\s?{AMOUNT}(?:\s(ribu|juta|miliar)\b)?", _money),
+        (r"(?<![\w.,])(\d{4})-(\d{1,2})-(\d{1,2})(?![\d-])", _iso),
         (r"(?<![\w.,])(\d{1,2})[/-](\d{1,2})[/-](\d{4})(?!\d)", _date),
         (rf"(?<![\w.,:]){TIME}{TO}{TIME}", lambda match: f"{_clock(match[1], match[2])} sampai {_clock(match[3], match[4])}"),
         (rf"(?<![\w.,:])(?<=[Pp]ukul ){TIME}", lambda match: _clock(match[1], match[2])),
