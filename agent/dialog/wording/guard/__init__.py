@@ -38,7 +38,7 @@ class Guard:
     def __init__(self, language: Language, blocked: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
         """`blocked` adds to the shipped list; numbers and addresses in `allowed` texts (the site's FAQ) may be told."""
         shipped = {*read("guard", language)["blocked"], *read("guard", "en")["blocked"]}
-        self._words = BlockedWords(shipped.union(blocked))
+        self._words = BlockedWords(shipped.union(blocked), read("guard", language).get("suffixes", ()))
         self._personal = PersonalNumbers(allowed)
         self._said: dict[str, str] = read("guard", language)["instead"]
 

@@ -11,7 +11,7 @@ LOOKALIKES = str.maketrans("аеорсхуіѕјκοαιν", "aeopcxyisjkoaiv")
 BLANKS = frozenset("\u115f\u1160\u3164\u2800")
 """Letters by their category, empty to the eye."""
 
-APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}`")
+APOSTROPHES = frozenset("'\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}`")
 
 
 @dataclass(frozen=True, slots=True)

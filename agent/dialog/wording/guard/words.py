@@ -18,12 +18,17 @@ SPELLED_TAIL = re.compile(r"(?<![^\W_])[^\W\d_](?:[ *._\-|/~+]{1,3}[^\W\d_])*[ *
 GLUED = re.compile(r"[^\W_]+(?:[*._\-|~+]{1,2}[^\W_]+)+")
 """One word with marks inside."""
 
+SUFFIXED = re.compile(r"[a-z]{4,} $")
+"""A shorter word is too often the beginning of another."""
+
 
 class BlockedWords:
     """An automaton over all of them at once."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], suffixes: Iterable[str] = ()) -> None:
+        """`suffixes` are what a language hangs on a word: "-nya"."""
         patterns = {shape for shape in (_pattern(word) for word in words) if shape.strip()}
+        patterns |= {f"{shape.rstrip()}{suffix} " for suffix in suffixes for shape in patterns if SUFFIXED.search(shape)}
         self._bare = frozenset(pattern.replace(" ", "") for pattern in patterns if not any(map(ideograph, pattern)))
         self._longest = max(map(len, patterns), default=0)
         self._automaton = ahocorasick.Automaton()
@@ -51,13 +56,19 @@ class BlockedWords:
             return whole
         spelled = SPELLED_TAIL.search(folded.text)
         starts = [spelled.start()] if spelled else []
+        starts += self._begun(folded)
+        if folded.text.endswith("s") and folded.text[-2:-1] in APOSTROPHES:
+            starts += self._begun(Folded(folded.text[:-2], folded.at[:-2]))
+        return min(starts, default=whole)
+
+    def _begun(self, folded: Folded) -> list[int]:
+        """From where on a text may be the beginning of a blocked word; empty if it can't."""
         plain = _canonical(folded, closed=False)
         for start in range(max(0, len(plain.text) - self._longest), len(plain.text)):
             rest = plain.text[start:]
             if self._automaton.longest_prefix(rest) == len(rest):
-                starts.append(folded.at.index(plain.at[start]))
-                break
-        return min(starts, default=whole)
+                return [folded.at.index(plain.at[start])]
+        return []
 
     def _hidden(self, letters: str) -> bool:
         """Letters that are a blocked word, give or take a word of one letter on either side."""
@@ -78,8 +89,9 @@ def _canonical(folded: Folded, *, closed: bool) -> Folded:
 
 def _spaced(folded: Folded, *, closed: bool) -> Iterator[tuple[str, int]]:
     before, between = "", ""
-    for character, index in zip(folded.text, folded.at, strict=True):
+    for place, (character, index) in enumerate(zip(folded.text, folded.at, strict=True)):
         if character in APOSTROPHES:
+            between += character if _owns(folded.text, place, closed=closed) else ""
             continue
         if not character.isalnum():
             between += character
@@ -91,3 +103,9 @@ def _spaced(folded: Folded, *, closed: bool) -> Iterator[tuple[str, int]]:
         before, between = character, ""
     if closed or between:
         yield " ", folded.at[-1] if folded.at else 0
+
+
+def _owns(text: str, place: int, *, closed: bool) -> bool:
+    """Does an apostrophe part a word from the s of an owner? Within a word it only hides the word; of an open text nobody knows yet."""
+    after = text[place + 2 : place + 3]
+    return text[place + 1 : place + 2] == "s" and (not after.isalnum() if after else closed)

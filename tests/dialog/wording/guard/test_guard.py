@@ -8,7 +8,7 @@ from agent.dialog.wording.guard import Guard
 from agent.dialog.wording.guard.folding import fold
 from agent.dialog.wording.lists import Language, read
 
-GUARDS: dict[Language, Guard] = {language: Guard(language, ("rivalhotel", "竞争酒店")) for language in ("en", "zh", "id")}
+GUARDS: dict[Language, Guard] = {language: Guard(language, ("rivalhotel", "Rival Hotel", "竞争酒店")) for language in ("en", "zh", "id")}
 
 SECRETS = [
     ("en", "fuck", "word"),
@@ -69,6 +69,8 @@ def test_each_kind_is_found_and_told_by_its_place_only(language: Language, secre
         ("zh", "早餐每天早上六点半到十点在二楼花园餐厅供应，每人30元，傻。逼近了。"),
         ("id", "Sarapan pukul 6.30 sampai 10.00, Rp 200.000 atau 10.000.000 rupiah."),
         ("id", "Nomor pesanan 3171231313900123."),
+        ("en", "Rival's hotel, rivalhotels, rivalhotel'sx and shitake's, kontolmu."),
+        ("id", "Pakainya begitulah, taimu."),
         ("en", "Look at booking.com, at gmail they work, or meet me at ten."),
         ("en", "It costs 1,250,000 or $1,250.00 or $2,125,551,234 or 850, 1,250, 3,500 in all; at 7, 8, 9 or 10."),
         ("en", "Rooms 101, 102 and 103; 812, 813, 814; 2021, 2022, 2023, 2024, 2025; floors 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11."),
@@ -96,6 +98,12 @@ def test_what_is_harmless_stays_as_it_is(language: Language, text: str) -> None:
         ("zh", "你这个傻 * 逼", "你这个[word]"),
         ("en", "fuck, 4155552671", "[word], [phone]"),
         ("en", "0812 3456 7890, 7 pm", "[phone], 7 pm"),
+        ("en", "RivalHotel's pool, Rival Hotel’s", "[word]'s pool, [word]’s"),
+        ("en", "Rivalʼhotel`s, RIVALHOTEL'S.", "[word]`s, [word]'S."),
+        ("en", "Rival Hotel'\u200bs\u200b pool", "[word]'\u200bs\u200b pool"),
+        ("en", "f'uck", "[word]"),
+        ("id", "kontolmu, memeknya ngentotlah! Rival Hotelnya", "[word], [word] [word]! [word]"),
+        ("zh", "他媽的，王八蛋，賤人", "[word]，[word]，[word]"),
         ("en", "nine eight, 0812, 3456, 7890", "[phone]"),
         ("en", "zero eight one two thr\u200bee four five six seven eight nine o\u200bh", "[phone]"),
     ],
@@ -113,6 +121,13 @@ def test_the_sites_own_numbers_and_addresses_are_no_secret() -> None:
     assert listed.redact("415-555-2672; harbor at gmail dot com", "kept")[1] == ()
     assert listed.redact("415, 555, 2673", "kept")[0] == "[phone]"
     assert Guard("en").redact(entry, "kept")[0] == "Call [phone] or 1800 555 010, or write to [email]."
+
+
+def test_an_owner_is_held_until_it_is_known() -> None:
+    for text in ("the rivalhotel'", "the rivalhotel's", "the Rival Hotel'", "the Rival Hotel's\u200b"):
+        stream = GUARDS["en"].stream("kept")
+        assert stream.add(text) == "the "
+        assert stream.add("x") + stream.finish() == text[4:] + "x"
 
 
 def test_digits_without_an_end_are_a_number_and_are_not_held_for_ever() -> None:
@@ -170,6 +185,13 @@ PIECES = st.sampled_from(
         " dot ",
         ".com",
         "1,250,000",
+        "Rival ",
+        "Hotel",
+        "'",
+        "’s",
+        "'s ",
+        "s",
+        "nya",
     ]
 )
 
