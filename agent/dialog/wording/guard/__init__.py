@@ -138,5 +138,5 @@ def _inside_word(character: str) -> bool:
 
 
 def _apart(character: str) -> bool:
-    """A text may be cut on either side of it."""
-    return character.isspace() or ideograph(character)
+    """A text may be cut on either side of it; a full stop of Chinese has no space behind it."""
+    return character.isspace() or character == "\N{IDEOGRAPHIC FULL STOP}" or ideograph(character)

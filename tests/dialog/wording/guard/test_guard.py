@@ -123,6 +123,13 @@ def test_the_sites_own_numbers_and_addresses_are_no_secret() -> None:
     assert Guard("en").redact(entry, "kept")[0] == "Call [phone] or 1800 555 010, or write to [email]."
 
 
+def test_a_number_does_not_wait_for_the_sentence_behind_it() -> None:
+    stream = GUARDS["id"].stream("kept")
+    number = "\u200b".join("nol delapan satu dua tiga empat lima enam tujuh delapan sembilan nol")
+    assert stream.add(number + "。no") == "[phone]"
+    assert stream.add("\u200bl" + number[5:]) + stream.finish() == "。[phone]"
+
+
 def test_an_owner_is_held_until_it_is_known() -> None:
     for text in ("the rivalhotel'", "the rivalhotel's", "the Rival Hotel'", "the Rival Hotel's\u200b"):
         stream = GUARDS["en"].stream("kept")
