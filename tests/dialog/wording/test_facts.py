@@ -14,6 +14,12 @@ PASS: list[tuple[Language, str]] = [
     ("en", "I am sorry, I do not know that. I can ask a colleague."),
     ("en", "I am a little robot, and I love to talk with people!"),
     ("en", "How are you today?"),
+    ("en", "I am a little robot!"),
+    ("en", "I am a robot."),
+    ("en", "I am a friendly robot."),
+    ("en", "I am so happy to meet a person like you!"),
+    ("en", "I like to play music for you."),
+    ("en", "I know a joke! I love people. I want to hear about your friends."),
     ("zh", "谢谢你，我很开心！"),
     ("zh", "我是一个小机器人，很高兴认识你！"),
     ("zh", "对不起，我不知道。我可以帮您问同事。"),
@@ -40,6 +46,23 @@ REFUSED: list[tuple[Language, str]] = [
     ("en", "At 7."),
     ("en", "Upstairs."),
     ("en", "I'm sorry, I am not a robot."),
+    ("en", "I am a person."),
+    ("en", "I'm just a kind person, like you."),
+    ("en", "I, too, am a person."),
+    ("en", "I think I am a friendly little person."),
+    ("en", "I was a robot and a person."),
+    ("en", "I love to be a person."),
+    ("en", "I feel like a person."),
+    ("en", "A person, like you!"),
+    ("en", "I am your colleague."),
+    ("en", "I know the person you want to meet."),
+    ("en", "I know your friend."),
+    ("en", "I know a nice person."),
+    ("en", "I know who you want to meet."),
+    ("zh", "我认识你的朋友。"),
+    ("zh", "我是人。"),
+    ("id", "Saya adalah seorang orang."),
+    ("id", "Saya tahu orang yang Anda mau bertemu."),
     ("zh", "游泳池在五楼。"),
     ("zh", "是的，有。"),
     ("zh", "可以！"),
@@ -62,6 +85,14 @@ def test_small_talk_passes(language: Language, text: str) -> None:
 def test_claims_do_not_pass_not_even_without_a_word_of_their_own(language: Language, text: str) -> None:
     assert invented(text, (), language) != ()
     assert FactGuard(language).passing(text) == ""
+
+
+ENTRY = "The women's room is beside the men's room. A woman, a man, a girl, a boy or any human may ask a guard."
+
+
+@pytest.mark.parametrize("text", ["I am a woman.", "I'm a human.", "I am a boy, a girl.", "I know the man."])
+def test_no_entry_makes_a_person_of_the_robot(text: str) -> None:
+    assert invented(text, (ENTRY,), "en") != ()
 
 
 def test_what_is_invented_is_named() -> None:
