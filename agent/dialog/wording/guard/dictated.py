@@ -36,8 +36,11 @@ AMOUNT = r"[1-9]\d{0,2}(?:,\d{3})*"
 
 AMOUNTS = re.compile(rf"{AMOUNT}(?:[,、]? {{0,2}}(?<=[ 、]){AMOUNT})*")
 
-STEP_MAX = 99
+STEP_MAX = 100
 """Rooms, years and hours that are listed are nearer to each other than the groups of a number."""
+
+FLOOR_MAX = 1200
+"""So far are rooms on floors next to each other; of a thousand cards, hardly one has groups that mount like that."""
 
 HOSTS = r"(?:gmail|googlemail|yahoo|ymail|rocketmail|hotmail|outlook|icloud|proton|protonmail|aol|gmx|qq|163|126|sina|foxmail)"
 """Where people have their mail: "look at booking.com" is no address."""
@@ -97,17 +100,19 @@ def one_number(groups: Sequence[str], between: Sequence[str], *, plus: bool) -> 
         return True
     whole = groups[0] + "".join(mark + group for mark, group in zip(between, groups[1:], strict=True))
     amounts = re.search(r"\d,\d", whole) and AMOUNTS.fullmatch(whole)
-    return not (amounts or _listed(groups) or {len(group) for group in groups} == {1, 2})
+    return not (amounts or _listed(groups, STEP_MAX) or {len(group) for group in groups} == {1, 2})
 
 
 def as_on_a_card(groups: Sequence[str]) -> bool:
     """The groups that a card's number is read out in; a list of rooms passes a card's check one time in ten."""
     sizes = [len(group) for group in groups]
+    if _listed(groups, FLOOR_MAX):
+        return False
     return sizes == [4, 6, 5] or (sizes[0] in (1, 2, 4) and len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0])
 
 
-def _listed(groups: Sequence[str]) -> bool:
+def _listed(groups: Sequence[str], step_max: int) -> bool:
     if any(group[0] == "0" or not group.isdecimal() for group in groups):
         return False
     steps = [int(after) - int(before) for before, after in pairwise(groups)]
-    return all(0 < step <= STEP_MAX for step in steps) or all(-STEP_MAX <= step < 0 for step in steps)
+    return all(0 < step <= step_max for step in steps) or all(-step_max <= step < 0 for step in steps)

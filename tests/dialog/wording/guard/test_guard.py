@@ -74,6 +74,7 @@ def test_each_kind_is_found_and_told_by_its_place_only(language: Language, secre
         ("en", "Look at booking.com, at gmail they work, or meet me at ten."),
         ("en", "It costs 1,250,000 or $1,250.00 or $2,125,551,234 or 850, 1,250, 3,500 in all; at 7, 8, 9 or 10."),
         ("en", "Rooms 101, 102 and 103; 812, 813, 814; 2021, 2022, 2023, 2024, 2025; floors 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11."),
+        ("en", "Rooms 4021, 4115, 4220, 4330; the bus leaves at 815, 915, 1015, 1115."),
         ("en", "On 28/12/2026, 20 people; 13-12-2026, 100 guests; open 8-12, 13-17, 18-22; at 8, 9, 10, 11, 12, 1."),
         ("en", "One of two, from nine to five, seven, eight, nine or ten, one two three."),
         ("en", "$10,081,234,567 and $4,081,234,567,890 in all."),
