@@ -240,7 +240,8 @@ def test_a_log_whose_head_is_gone_is_salvaged(world: World, tmp_path: Path) -> N
     assert holes == [(14, 14)], "the long record is in pieces, all others are whole"
 
 
-def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [0, LOG_HEADER - 8], ids=["all of it", "behind its salts"])
+def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: World, tmp_path: Path, kept: int) -> None:
     """All of it is in the file, and nothing new was written yet."""
     state = killed(world.killed, tmp_path / "state")
     connection = sqlite3.connect(state / LEDGER_FILE)
@@ -248,7 +249,7 @@ def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: 
     log = (state / LOG_FILE).read_bytes()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER) + log[LOG_HEADER:])
+    (state / LOG_FILE).write_bytes(log[:kept] + bytes(LOG_HEADER - kept) + log[LOG_HEADER:])
     books = opened(state, SimulatedClock(seed=5))
     closed(books)
     assert books.epoch == world.wrote.epoch

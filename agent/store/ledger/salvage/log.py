@@ -18,11 +18,11 @@ def is_cut_inside(log: bytes, frames_read: int, page_size: int, path: Path) -> b
     which was on the disk has changed. `frames_read`: what `PRAGMA wal_checkpoint` says the log holds. `path`: the file it belongs to.
     """
     frames = _frames(log, page_size)
-    if _transactions([frame for frame in frames[frames_read:] if _near(frame[2], log[16:24])]) >= 2:
-        return True
-    # Where not even the first frame was read, the head of the log may be what has changed. What is left of an earlier round looks
-    # the same, but that is in the file by now.
-    return frames_read == 0 and any(_is_news(log, frames, page_size, salts, path) for _, _, salts in frames[:2])
+    if frames_read:
+        return _transactions([frame for frame in frames[frames_read:] if _near(frame[2], log[16:24])]) >= 2
+    # Where not even the first frame was read, the head of the log may be what has changed. What is left of an earlier round, under
+    # a head that was being written when the power went, looks the same; but that is in the file by now.
+    return any(_is_news(log, frames, page_size, salts, path) for _, _, salts in frames[:2])
 
 
 def _near(one: bytes, other: bytes) -> bool:
