@@ -207,6 +207,37 @@ def test_whom_to_believe_changes_only_with_a_twin_in_force(tmp_path: Path) -> No
     asyncio.run(whole())
 
 
+@pytest.mark.parametrize("new", [False, True])
+def test_a_robot_that_is_not_well_learns_whom_to_believe_without_a_trial(tmp_path: Path, new: bool) -> None:
+    async def whole() -> None:
+        robot = Robot(tmp_path)
+        await robot.live()
+        robot.ailing = "the microphone is gone"
+        assert await robot.wanted(1, trust=keys(BACKEND, OTHER) if new else keys(BACKEND))
+        assert (robot.told.state, robot.told.version, robot.told.in_force) == ("applied", 1, 1)
+        assert robot.trusted_file.exists()
+        assert (OTHER.key_id in robot.trusted()) == new
+        assert robot.reopenings == (["whom to believe has changed"] if new else [])
+        assert not robot.book.standing.owed
+        assert Robot(tmp_path).told == robot.told
+
+    asyncio.run(whole())
+
+
+def test_where_the_disk_refuses_whom_to_believe_it_stays_owed_and_is_paid_at_the_next_opening(tmp_path: Path) -> None:
+    async def whole() -> None:
+        robot = Robot(tmp_path, lambda state, say: Cut(state, say, 1, "refused"))
+        await robot.live()
+        assert await robot.wanted(1, trust=keys(BACKEND, OTHER))
+        assert robot.reopenings == ["whom to believe is still to be written down"]
+        again = Robot(tmp_path)
+        assert again.book.standing.owed
+        await again.live()
+        assert (again.book.standing.owed, OTHER.key_id in again.trusted()) == ({}, True)
+
+    asyncio.run(whole())
+
+
 def test_a_twin_that_says_again_whom_to_believe_opens_the_robot_once(tmp_path: Path) -> None:
     async def whole() -> None:
         robot = Robot(tmp_path)

@@ -13,7 +13,7 @@ from agent.contract.fleet.twin import Desired, Keys
 from agent.contract.registration import jwks, trusted_of
 from agent.errors import BadInput
 from agent.fleet import twin
-from agent.fleet.twin import Old, Refuse, Take, commanded, fallen, held, judge, opening, overlay_of, superseded
+from agent.fleet.twin import Apply, Old, Refuse, Take, commanded, fallen, held, judge, opening, overlay_of, superseded
 from agent.ports.twin import Overlay, Standing, Trial
 from agent.profile import remote
 from tests.fleet.twins import AUDIENCE, BACKEND, OPERATOR, OTHER, Robot, desired, keys
@@ -92,10 +92,22 @@ def test_what_would_lock_operators_out_is_refused_and_reported(robot: Robot, tol
 
 
 def test_the_key_that_signs_may_be_joined_by_another_and_then_leave(robot: Robot) -> None:
-    joined = held(taken(robot, desired(1, trust=keys(BACKEND, OTHER))))
+    joined = held(taken(robot, desired(1, QUIET, trust=keys(BACKEND, OTHER))))
     assert set(trusted_of(joined.owed["ack_keys"])) == {BACKEND.key_id, OTHER.key_id}
     verdict = judge(desired(2, trust=keys(OTHER)), OTHER.key_id, twin.paid(joined), robot.around)
     assert isinstance(verdict, Take)
+
+
+def test_what_lays_nothing_else_over_the_profile_is_in_force_without_a_trial(robot: Robot) -> None:
+    before = held(taken(robot, desired(1, QUIET)))
+    more = keys(BACKEND, OTHER)
+    verdict = judge(desired(2, QUIET, trust=more), BACKEND.key_id, replace(before, owed={"operator_keys": []}), robot.around)
+    assert isinstance(verdict, Apply)
+    owed = {"operator_keys": [], "ack_keys": more.ack_keys or []}
+    assert verdict.standing == replace(before, version=2, state="applied", in_force=Overlay(2, QUIET), owed=owed)
+    assert refused(robot, desired(2, QUIET, trust=keys(OTHER)), before).code == "locks-out"
+    trying = taken(robot, desired(2, LOUD), before)  # what is open is not what is in force
+    assert overlay_of(taken(robot, desired(3, QUIET), trying)) == Overlay(3, QUIET)
 
 
 def test_a_trial_is_opened_twice_and_then_taken_back(robot: Robot) -> None:

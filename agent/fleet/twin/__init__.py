@@ -4,6 +4,8 @@ Theory of operation. All that is known stands in one `Standing`, written whole; 
 
     settled -> on trial -> (opened, held long enough) -> settled, the new in force
                         -> (does not open, is not well, two tries cut off) -> settled, the last good one in force
+            -> (lays nothing else over the profile) -> settled, the new in force: there is nothing to try, and whom to believe must
+                                                       reach a robot that is not well for other reasons
 
 A try is counted before the robot is opened with it, so that whatever a wrong setting does to the robot, a crash included, it does
 at most TRIES_MAX times. What is in force is only replaced by what has held, so there is always something to go back to; below all
@@ -38,6 +40,12 @@ class Take(NamedTuple):
     standing: Standing
 
 
+class Apply(NamedTuple):
+    """It is in force as soon as this is written down: its settings are those in force, only whom to believe may be new."""
+
+    standing: Standing
+
+
 class Refuse(NamedTuple):
     """It is not taken; `standing` is to be written down unless it is None."""
 
@@ -50,7 +58,7 @@ class Old(NamedTuple):
     """It has been looked at before; nothing is to be done."""
 
 
-Verdict: TypeAlias = Take | Refuse | Old
+Verdict: TypeAlias = Take | Apply | Refuse | Old
 
 
 def judge(desired: Desired, signer: str, standing: Standing, around: Surroundings) -> Verdict:
@@ -60,13 +68,18 @@ def judge(desired: Desired, signer: str, standing: Standing, around: Surrounding
     if desired.version <= standing.version:
         return Old()
     settings = reachable.laid(desired)
+    same = standing.trial is None and settings == standing.in_force.settings
     try:
         reachable.check(desired, signer)
-        around.fits(settings)
+        if not same:
+            around.fits(settings)
     except VoxmeterError as error:
         why = _line(str(error))
         return Refuse(error.code, why, replace(standing, version=desired.version, state="refused", why=why))
     overlay = Overlay(desired.version, settings)
+    if same:
+        owed = standing.owed | _trust(desired)
+        return Apply(replace(standing, version=desired.version, state="applied", why="", in_force=overlay, owed=owed))
     trial = Trial(overlay, "twin", around.connected(), _trust(desired), heard=_heard(standing, around))
     return Take(replace(standing, version=desired.version, state="trial", why="", trial=trial))
 

@@ -22,7 +22,7 @@ from agent.contract.fleet import twin as contract
 from agent.contract.fleet.twin import Keys
 from agent.errors import BadInput, VoxmeterError
 from agent.fleet import twin
-from agent.fleet.twin import Old, Refuse, Take
+from agent.fleet.twin import Apply, Old, Refuse, Take
 from agent.link.bucket import Bucket
 from agent.ports import Delivered
 from agent.ports.twin import Settings, Standing, Surroundings, Trial, TwinBook
@@ -130,6 +130,8 @@ class Adopting:
             self._refuse(verdict.code, verdict.why)
         elif isinstance(verdict, Take):
             self._around.reopen(f"version {desired.version} of the twin is to be tried")
+        elif isinstance(verdict, Apply):
+            await self._applied(desired.version)
         elif desired.version < self._book.standing.version:  # the last one comes again with every connection, an older one never does
             self._refuse("older", f"it is version {desired.version}; {self._book.standing.version} has been here")
 
@@ -179,6 +181,12 @@ class Adopting:
             self._tried = None
         self._say(f"the twin: what was tried is in force, version {tried.overlay.version}")
 
+    async def _applied(self, version: int) -> None:
+        """Without a trial; what can't be written now is paid when the robot is open again."""
+        self._say(f"the twin: version {version} is in force, with the settings there were")
+        if self._book.standing.owed and not await self._pay():
+            self._around.reopen("whom to believe is still to be written down")
+
     async def _take_back(self, tried: Trial, why: str) -> None:
         """Also where the disk refuses: then until the next start, which counts its tries."""
         if self._book.standing.trial is not tried:
@@ -194,8 +202,8 @@ class Adopting:
         """Whether whom to believe is written where it belongs."""
         try:
             before = self._around.trusted()
-            await to_its_end(partial(self._around.believe, Keys.model_validate(self._book.standing.owed)))
-            async with self._turn:
+            async with self._turn:  # else what another twin brings meanwhile would count as paid
+                await to_its_end(partial(self._around.believe, Keys.model_validate(self._book.standing.owed)))
                 await self._put(twin.paid(self._book.standing))
         except VoxmeterError as error:
             self._say(f"the twin: whom to believe: {error}")
