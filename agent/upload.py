@@ -61,8 +61,9 @@ async def worker(
                 settings = replace(settings_of(profile, endpoint, state, known.authority, clock), heard=heard, steering=steering)
                 links.append(pkgutil.resolve_name(TRANSPORTS[name])(settings, clock))
                 stack.push_async_callback(links[-1].aclose)
-                if isinstance(links[-1], Poster) and not any(isinstance(one, Poster) for one in links[:-1]):  # a broker, if there is one
-                    stack.push_async_callback(stopped, asyncio.create_task(Postman(ledger, links[-1], clock, say).run()))
+            if posters := [link for link in links if isinstance(link, Poster)]:  # a broker first, if there is one
+                postman = Postman(ledger, posters[0], clock, say, instead=posters[1] if posters[1:] else None)
+                stack.push_async_callback(stopped, asyncio.create_task(postman.run()))
             carrying.append(Worker(ledger, links, lambda: known.ack_keys, clock, say, device=profile.device.id))
             yield carrying[0]
 
