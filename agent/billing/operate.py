@@ -69,6 +69,7 @@ def orders(folder: Path, store: Store, access: Access, twins: Twins | None = Non
 def _twin_orders(twins: Twins) -> dict[str, Door]:
     return {
         "twin set": _telling(lambda asked: twins.set(str(asked["tenant"]), str(asked["device"]), wished(asked))),
+        "operator everywhere": _telling(lambda _: twins.tell_operators()),
         "twin show": _telling(lambda asked: twins.shown(str(asked["tenant"]), str(asked["device"]))),
     }
 

@@ -6,8 +6,10 @@ It is signed once and kept as it was signed: a robot that was away while the bac
 old key that tells it of the new one.
 """
 
+import datetime
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +17,8 @@ import orjson
 from pydantic import ValidationError
 from sqlalchemy import Column, Connection, ForeignKey, Integer, LargeBinary, Row, Table, Text, select, update
 
-from agent.billing.access import audit
+from agent.billing.access import audit, operators
+from agent.billing.access.credentials import struck_off
 from agent.billing.access.denied import UnknownDevice
 from agent.billing.fleet.tables import SEEN
 from agent.billing.ledger import Store, devices, sqlite
@@ -80,22 +83,55 @@ class Twins:
 
     async def set(self, tenant: str, name: str, wish: Wish) -> dict[str, Any]:
         """The twin as `shown`, one version on. Raises UnknownDevice, BadInput for what the robot would refuse."""
-        now, key = self._clock.utc(), self._key
+        now = self._clock.utc()
 
         def work(connection: Connection) -> dict[str, Any]:
-            owner = _owner(connection, tenant, name)
-            held = _held(connection, owner)
-            desired = _following(held, wish, audience_of(tenant, name), _reported(connection, owner), int(now.timestamp()))
-            content = signed(desired, key)
-            row = {"device_id": owner, "version": desired.version, "told": _written(desired), "signed": content}
-            sqlite.put(connection, TWIN, [row | {"set": audit.stamp(now), "published": 0}])
-            audit.append(connection, now, "operator", "twin.set", tenant=tenant, device=name, version=desired.version)
+            self._put(connection, (tenant, name), wish, now)
             return _shown(connection, tenant, name)
 
         told = await self._store.write(work)
         for changed in self._listeners:
             changed()
         return told
+
+    async def tell_operators(self) -> dict[str, Any]:
+        """Every robot that is not struck off is to obey the operators there are now, and nobody else: `{robots, set, failed}`.
+
+        `set`: how many got a twin for it, one version on; `failed`: robot -> why it got none. Done again it does what is left. Raises
+        BadInput where there is no operator: no robot would take a twin without.
+        """
+        robots = await self._store.read(_serving)
+        count, failed = 0, dict[str, str]()
+        for first in range(0, max(len(robots), 1), PENDING_MAX):
+            one = await self._store.write(partial(self._obeying, robots[first : first + PENDING_MAX], self._clock.utc()))
+            count, failed = count + one[0], failed | one[1]
+            for changed in self._listeners:
+                changed()
+        return {"robots": len(robots), "set": count, "failed": failed}
+
+    def _obeying(self, robots: Sequence[tuple[str, str]], now: datetime.datetime, connection: Connection) -> tuple[int, dict[str, str]]:
+        """How many got a twin, and robot -> why it got none."""
+        keys, count, failed = operators.keys(connection), 0, dict[str, str]()
+        if not keys:
+            raise BadInput("no operator is left, and robots obey those they know", "add one first: voxmeter billing operator add")
+        for robot in robots:
+            held = _held(connection, _owner(connection, *robot))
+            if held is not None and orjson.loads(held.told).get("trust", {}).get("operator_keys") == keys:
+                continue
+            try:
+                self._put(connection, robot, Wish(operator_keys=keys), now)
+                count += 1
+            except BadInput as error:
+                failed[audience_of(*robot)] = str(error)
+        return count, failed
+
+    def _put(self, connection: Connection, robot: tuple[str, str], wish: Wish, now: datetime.datetime) -> None:
+        """Raises before it has written anything."""
+        owner = _owner(connection, *robot)
+        desired = _following(_held(connection, owner), wish, audience_of(*robot), _reported(connection, owner), int(now.timestamp()))
+        row = {"device_id": owner, "version": desired.version, "told": _written(desired), "signed": signed(desired, self._key)}
+        sqlite.put(connection, TWIN, [row | {"set": audit.stamp(now), "published": 0}])
+        audit.append(connection, now, "operator", "twin.set", tenant=robot[0], device=robot[1], version=desired.version)
 
     async def shown(self, tenant: str, name: str) -> dict[str, Any]:
         """`{tenant, device, version, settings, groups, trust, set, published, reported}`; version 0: nothing is wanted of it.
@@ -215,6 +251,13 @@ def _following(held: Row[Any] | None, wish: Wish, audience: str, reported: int, 
         return Desired.model_validate(told)
     except ValidationError as error:
         raise BadInput(f"the twin is wrong: {first_problem(error)}") from error
+
+
+def _serving(connection: Connection) -> list[tuple[str, str]]:
+    """Robots, (tenant, device), that are not struck off."""
+    gone = struck_off(connection)
+    found = connection.execute(select(device.c.tenant, device.c.name).order_by(device.c.tenant, device.c.name))
+    return [(tenant, name) for tenant, name in found if (tenant, name) not in gone]
 
 
 def _owner(connection: Connection, tenant: str, name: str) -> int:

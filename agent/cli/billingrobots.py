@@ -1,14 +1,18 @@
 """`voxmeter billing authority`, `revoke`, `operator`: who vouches for robots, who is no robot any more, who commands them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from agent.cli.billing import ordered
-from agent.cli.options import AsJson, ProfileName, StateDir, cell, grid, out
+from agent.cli.options import AsJson, ProfileName, StateDir, cell, fail, grid, out, screen
 
-operators = typer.Typer(help="Whose commands robots obey: add, list, remove.")
+operators = typer.Typer(help="Whose commands robots obey: add, list, remove, everywhere.")
+
+Everywhere = Annotated[bool, typer.Option("--everywhere", help="Tell it all robots that are enrolled as well, by their twins.")]
+
+UNTOLD = "robots that are enrolled learn it by their twin alone; all of them: voxmeter billing operator everywhere"
 
 
 def authority(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
@@ -37,13 +41,15 @@ def revoke(
 
 @operators.command()
 def add(
+    *,
     name: Annotated[str, typer.Argument(help="Who; shown in lists.")],
     key: Annotated[str, typer.Argument(help="The key's file, or its public half as the x of its JWK.")],
+    everywhere: Everywhere = False,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
-    """Let somebody command the robots that enrol from now on; others learn the key by their twin."""
+    """Let somebody command the robots that enrol from now on; others learn the key by their twin: --everywhere."""
     from agent.contract.signing import encode
     from agent.desk import keys
 
@@ -51,7 +57,7 @@ def add(
     path = Path(key)
     public = encode(keys.load(path).public) if path.is_file() else key
     told = ordered(state_dir, {"op": "operator add", "name": name, "public": public})
-    out(as_json, told, lambda console: console.print(f"{told['name']}: {told['key']}", soft_wrap=True))
+    _changed(f"{told['name']}: {told['key']}", told, state_dir, everywhere=everywhere, as_json=as_json)
 
 
 @operators.command("list")
@@ -68,11 +74,42 @@ def list_(state_dir: StateDir = None, profile: ProfileName = "simulated", as_jso
 @operators.command()
 def remove(
     name: Annotated[str, typer.Argument(help="As operator list shows it.")],
+    everywhere: Everywhere = False,
     state_dir: StateDir = None,
     profile: ProfileName = "simulated",
     as_json: AsJson = False,
 ) -> None:
-    """No robot that enrols from now on obeys that key; those that know it forget it by their twin."""
+    """No robot that enrols from now on obeys that key; those that know it forget it by their twin: --everywhere."""
     del profile
     told = ordered(state_dir, {"op": "operator remove", "name": name})
-    out(as_json, told, lambda console: console.print(f"{name}: removed"))
+    _changed(f"{name}: removed", told, state_dir, everywhere=everywhere, as_json=as_json)
+
+
+@operators.command("everywhere")
+def everywhere_(state_dir: StateDir = None, profile: ProfileName = "simulated", as_json: AsJson = False) -> None:
+    """Set the twin of every robot that is not struck off: it obeys the operators there are, and nobody else. Exit 1 where one can't be."""
+    del profile
+    told = ordered(state_dir, {"op": "operator everywhere"})
+    out(as_json, told, lambda console: console.print(_line(told)))
+    _check(told)
+
+
+def _changed(line: str, told: dict[str, Any], state_dir: Path | None, *, everywhere: bool, as_json: bool) -> None:
+    """Tells what has changed before the robots are told: that stands, whatever comes of them."""
+    if not as_json:
+        screen().print(line, soft_wrap=True)
+    sent = ordered(state_dir, {"op": "operator everywhere"}) if everywhere else None
+    shown = told if sent is None else told | {"everywhere": sent}
+    out(as_json, shown, lambda console: console.print(UNTOLD if sent is None else _line(sent), soft_wrap=True))
+    if sent is not None:
+        _check(sent)
+
+
+def _line(sent: dict[str, Any]) -> str:
+    return f"{sent['robots']} robots, {sent['set']} of them get a twin for it"
+
+
+def _check(sent: dict[str, Any]) -> None:
+    if sent["failed"]:
+        robot, why = next(iter(sent["failed"].items()))
+        fail(f"{len(sent['failed'])} robots get no twin for it, the first is {robot}: {why}", 1)

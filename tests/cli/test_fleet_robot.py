@@ -11,7 +11,7 @@ from agent.store.pair import Pair
 from tests.e2e.helpers import voxmeter
 from tests.enrolment.helpers import TENANT, House
 
-OPERATOR = SigningKey.from_seed(b"p" * 32)
+OPERATOR, NIGHT = SigningKey.from_seed(b"p" * 32), SigningKey.from_seed(b"n" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def test_a_robot_is_enrolled_and_taken_out_of_service(house: House) -> None:
     (house.folder / "operator.key").chmod(0o600)
     for key in (house.folder / "operator.key", encode(OPERATOR.public)):
         added = voxmeter("billing", "operator", "add", "day", key, "--state-dir", books)
-        assert (added.status, added.out.strip()) == (0, f"day: {OPERATOR.key_id}"), added.err
+        assert (added.status, added.out.splitlines()[0]) == (0, f"day: {OPERATOR.key_id}"), added.err
+        assert "voxmeter billing operator everywhere" in added.out
     assert [one["key"] for one in voxmeter("billing", "operator", "list", "--state-dir", books, "--json").told] == [OPERATOR.key_id]
     shown = voxmeter("billing", "authority", "--state-dir", books)
     assert shown.out.strip() == (books / CERTIFICATE_FILE).read_text().strip()
@@ -46,11 +47,18 @@ def test_a_robot_is_enrolled_and_taken_out_of_service(house: House) -> None:
     assert "demo/cli-1 is enrolled; account hotel pays; certificate until " in enrolled.out
     assert "; 1 operators" in enrolled.out
     assert Pair(state).shown()
+    once = voxmeter("billing", "operator", "everywhere", "--state-dir", books, "--json")
+    assert (once.status, once.told) == (0, {"robots": 1, "set": 1, "failed": {}})
+    more = voxmeter("billing", "operator", "add", "night", encode(NIGHT.public), "--everywhere", "--state-dir", books, "--json")
+    assert (more.status, more.told["everywhere"]) == (0, {"robots": 1, "set": 1, "failed": {}})
+    less = voxmeter("billing", "operator", "remove", "night", "--everywhere", "--state-dir", books)
+    assert less.out.splitlines() == ["night: removed", "1 robots, 1 of them get a twin for it"]
     gone = voxmeter("fleet", "decommission", *words, "--json")
     assert gone.status == 0, gone.err
     assert gone.told == {"device": "demo/cli-1", "lost": 0, "unsent": 0, "struck_off": True}
     assert list(state.iterdir()) == []
     assert voxmeter("billing", "operator", "remove", "day", "--state-dir", books).status == 0
+    assert "no operator is left" in voxmeter("billing", "operator", "everywhere", "--state-dir", books).line
     assert "no operator is called 'day'" in voxmeter("billing", "operator", "remove", "day", "--state-dir", books).line
 
 
