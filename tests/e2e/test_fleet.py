@@ -73,7 +73,8 @@ class Fleet:
         self.desk = Desk(folder, house)
         self.robot = Robot(folder, self._profile())
         enrol = ["fleet", "enroll", house.token("kiosk-7"), "--ca", str(house.bundle), "--profile", str(folder / "kiosk.toml")]
-        assert told(*enrol, "--state-dir", str(self.robot.state))[0] == 0
+        status, _, why = told(*enrol, "--state-dir", str(self.robot.state))
+        assert status == 0, why
 
     def send(self, op: str, *more: str) -> dict[str, Any]:
         """The one result."""
