@@ -28,26 +28,14 @@ class Phrases:
     farewell: str
     thanks: str
     """Answers thanks."""
-    stopped: str
-    """After an emergency word, once nothing else sounds."""
-    still_there: str
     apology_engine: str
     """An engine failed, or the books have no room."""
-    apology_listening: str
-    """The ears have failed."""
-    too_long: str
     small_talk: tuple[str, ...]
     """For small talk the model could not make."""
 
     def small_talk_at(self, turn: int) -> str:
         """One after the other, so that two in a row differ."""
         return self.small_talk[turn % len(self.small_talk)]
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every sentence, for a voice that makes them ahead of time."""
-        told = (getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "small_talk")
-        return (*told, *self.small_talk)
 
 
 def phrases(language: Language, own: Mapping[str, str | list[str]] | None = None) -> Phrases:
