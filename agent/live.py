@@ -132,9 +132,10 @@ class Keeping:
 class Apologies:
     """Says aloud that a turn came to nothing; one at a time, for whoever speaks into it would only get the next."""
 
-    def __init__(self, app: App, hall: Hall, say: Say) -> None:
+    def __init__(self, app: App, hall: Hall, listening: Listening, say: Say) -> None:
         self._app = app
         self._hall = hall
+        self._listening = listening
         self._say = say
         self._again_at = 0.0
 
@@ -147,10 +148,12 @@ class Apologies:
             return
         self._again_at = math.inf
         text = {"full": self._app.apology, "asr": phrases.did_not_hear}.get(why, phrases.apology_engine)
+        self._listening.robot_speaks = True  # else what is left of its echo would be the next guest, who is apologised to
         try:
             await self._app.announcer.say(text, self._hall.speaker.play, clock.new_id())
             await self._hall.speaker.quiet()
         finally:
+            self._listening.robot_speaks = False
             self._again_at = clock.monotonic() + APOLOGY_SECONDS
 
 
@@ -209,7 +212,7 @@ async def conversing(
     stirred = hall.speaker.stir if isinstance(hall.speaker, DeviceSpeaker) else _nobody
     listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say, stirred=stirred)
     silence_s = app.profile.dialog.session_silence_s
-    watching = Watching(Apologies(app, hall, say).say, ended, floor, say)
+    watching = Watching(Apologies(app, hall, listening, say).say, ended, floor, say)
     conversation = Conversation(app.robot, listening, hall.speaker, watching, silence_s=silence_s)
     _tell_hall(hall, conversation, listening)
     starting = asyncio.create_task(_say_what_fails(app, say))

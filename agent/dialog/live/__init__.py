@@ -149,8 +149,8 @@ class Conversation:
         self.floor, actions = step(before, happening)
         for action in actions:
             getattr(self, f"_{action}")()
-        self._listener.robot_speaks = self.floor in ("speaking", "doubting")
         if self.floor != before:
+            self._listener.robot_speaks = self.floor in ("speaking", "doubting")
             self._watching.floor(self.floor)
             self._lag.attend(self.clock.monotonic(), idle=self.floor == "listening")
         if self.floor == "listening" != before:
