@@ -25,16 +25,16 @@ WORDS = {
 
 WORD = re.compile(rf"(?<![a-z0-9])(?:{'|'.join(WORDS)})(?![a-z0-9])")
 
-COMMA = re.compile("[,、]")
+COMMAS, DASHES = ",、", r"\-_·•・\u2010-\u2015\u2212"
 
-DASH = re.compile(r"[-_·•・\u2010-\u2015\u2212]")
+COMMA, DASH = re.compile(f"[{COMMAS}]"), re.compile(f"[{DASHES}]")
 
 TIGHT = re.compile("[./]$")
 """Of hours, dates and fractions; a full stop with a space behind it may be a pause."""
 
 AMOUNT = r"[1-9]\d{0,2}(?:,\d{3})*"
 
-AMOUNTS = re.compile(rf"{AMOUNT}(?:[,、]? {{0,2}}(?<=[ 、]){AMOUNT})*")
+AMOUNTS = re.compile(rf"{AMOUNT}(?:[{COMMAS}]? {{0,2}}(?<=[ 、]){AMOUNT})*")
 
 STEP_MAX = 100
 """Rooms, years and hours that are listed are nearer to each other than the groups of a number."""

@@ -20,7 +20,7 @@ Personal = Literal["email", "phone", "card", "iban", "identity"]
 REGIONS = ("ID", "CN", "US")
 """Where numbers without a country code come from."""
 
-SEPARATORS = r"[ \t().\-/+,、_·•・\u2010-\u2015\u2212]{0,3}"
+SEPARATORS = rf"[ \t()./+{dictated.COMMAS}{dictated.DASHES}]{{0,3}}"
 
 DIGIT = rf"\d{dictated.FILLER}*"
 
