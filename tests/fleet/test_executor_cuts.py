@@ -133,13 +133,18 @@ def test_what_never_ends_and_takes_the_robot_down_is_given_up(tmp_path: Path) ->
     run(main())
 
 
+async def cut_off_in_an_audit(state: Path) -> ScriptedSteerable:
+    robot = ScriptedSteerable()
+    robot.hangs.add("audit")
+    async with Bench(state, robot=robot) as bench:
+        bench.send(bench.command("usage.audit"))
+        await bench.idle()
+    return robot
+
+
 def test_what_was_accepted_by_a_robot_that_has_forgotten_the_op_ends_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        robot = ScriptedSteerable()
-        robot.hangs.add("audit")
-        async with Bench(tmp_path, robot=robot) as bench:
-            bench.send(bench.command("usage.audit"))
-            await bench.idle()
+        robot = await cut_off_in_an_audit(tmp_path)
         spec.cache_clear()
         monkeypatch.delitem(COMMANDS, "usage.audit")
         async with Bench(tmp_path, robot=robot) as bench:
@@ -166,11 +171,7 @@ ALTERED: dict[str, tuple[str, object]] = {
 @pytest.mark.parametrize(("column", "value"), ALTERED.values(), ids=ALTERED)
 def test_a_row_that_was_altered_is_dropped_and_said_and_what_follows_is_done(tmp_path: Path, column: str, value: object) -> None:
     async def main() -> None:
-        robot = ScriptedSteerable()
-        robot.hangs.add("audit")
-        async with Bench(tmp_path, robot=robot) as bench:
-            bench.send(bench.command("usage.audit"))
-            await bench.idle()
+        robot = await cut_off_in_an_audit(tmp_path)
         with sqlite3.connect(tmp_path / "ledger.db") as held:
             assert held.execute(f"UPDATE command SET {column} = ?", (value,)).rowcount == 1
         held.close()
