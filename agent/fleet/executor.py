@@ -23,7 +23,7 @@ from agent.errors import BadInput
 from agent.fleet.commands import COMMANDS, Spec, spec
 from agent.fleet.order import Addressee, Asked, Cached, Drop, Expire, Reject, Run, Standing, decide
 from agent.fleet.running import Outcome, Post, Runner, Say, topic_of
-from agent.fleet.running.left import recovered
+from agent.fleet.running.recovering import recovered
 from agent.fleet.running.refusals import LOOK_S, Refusal, Refusals
 from agent.fleet.running.repeats import Repeats
 from agent.link.bucket import Bucket

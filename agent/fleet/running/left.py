@@ -5,28 +5,12 @@ from contextlib import suppress
 from agent.contract.fleet.command import Command, parsed
 from agent.errors import BadInput
 from agent.fleet.commands import spec
-from agent.fleet.running import Outcome, Runner, Say
+from agent.fleet.running import Outcome
 from agent.fleet.running.results import told
-from agent.ports import CommandBook, Known
+from agent.ports import Known
 
 STARTS_MAX = 3
 """A command that was begun so often and never ended takes the robot down with it: it is not begun again."""
-
-
-async def recovered(book: CommandBook, runner: Runner, device: str, say: Say) -> list[tuple[Known, Command]]:
-    """What is to be run again; what is not has ended, durably. A row that is no command's any more is dropped: nobody can be told of it."""
-    again: list[tuple[Known, Command]] = []
-    for known in await runner.patiently(book.open):
-        if why := altered(known, device):
-            say(f"a command that was cut off is dropped, what stands of it was altered: {why}")
-            await runner.patiently(lambda known=known: book.drop(known.cmd_id))  # type: ignore[misc]  # of this round
-            continue
-        outcome, command = left(known)
-        if outcome is None and command is not None:
-            again.append((known, command))
-        elif outcome is not None:
-            await runner.settle(known, outcome)
-    return again
 
 
 def altered(known: Known, device: str) -> str:
