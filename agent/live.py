@@ -17,12 +17,13 @@ from agent.audio.echo.canceller import Echo
 from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.audio.listening import Listening
 from agent.dialog.exchange.plan import Plan
-from agent.dialog.live import Conversation, Watching, Why
+from agent.dialog.live import Conversation
+from agent.dialog.live.watching import Announce, Watching, Why
 from agent.dialog.turn import Floor
 from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent
 from agent.profile import Sound
-from agent.values import FRAME_MS, Turn
+from agent.values import FRAME_MS, Speech, Turn
 
 QUIET_AFTER_S = 20.0
 """Silence after a file that is played to a robot: the longest answer ends within it."""
@@ -132,14 +133,12 @@ class Keeping:
 class Apologies:
     """Says aloud that a turn came to nothing; one at a time, for whoever speaks into it would only get the next."""
 
-    def __init__(self, app: App, hall: Hall, listening: Listening, say: Say) -> None:
+    def __init__(self, app: App, say: Say) -> None:
         self._app = app
-        self._hall = hall
-        self._listening = listening
         self._say = say
         self._again_at = 0.0
 
-    async def say(self, why: Why) -> None:
+    async def say(self, why: Why, announce: Announce) -> None:
         """A voice that fails says nothing. What it costs is on the books, but in no customer's session."""
         clock, phrases = self._app.clock, self._app.phrases
         if why == "full":
@@ -148,12 +147,11 @@ class Apologies:
             return
         self._again_at = math.inf
         text = {"full": self._app.apology, "asr": phrases.did_not_hear}.get(why, phrases.apology_engine)
-        self._listening.robot_speaks = True  # else what is left of its echo would be the next guest, who is apologised to
+        pieces: list[Speech] = []
         try:
-            await self._app.announcer.say(text, self._hall.speaker.play, clock.new_id())
-            await self._hall.speaker.quiet()
+            await self._app.announcer.say(text, pieces.append, clock.new_id())
+            await announce(pieces)
         finally:
-            self._listening.robot_speaks = False
             self._again_at = clock.monotonic() + APOLOGY_SECONDS
 
 
@@ -212,7 +210,7 @@ async def conversing(
     stirred = hall.speaker.stir if isinstance(hall.speaker, DeviceSpeaker) else _nobody
     listening = Patient(free, hall.microphone, vad, eot, app.profile.hearing, app.clock, told=say, stirred=stirred)
     silence_s = app.profile.dialog.session_silence_s
-    watching = Watching(Apologies(app, hall, listening, say).say, ended, floor, say)
+    watching = Watching(Apologies(app, say).say, ended, floor, say)
     conversation = Conversation(app.robot, listening, hall.speaker, watching, silence_s=silence_s)
     _tell_hall(hall, conversation, listening)
     starting = asyncio.create_task(_say_what_fails(app, say))

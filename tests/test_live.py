@@ -1,49 +1,47 @@
 """What a robot says beside its conversation."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from agent.dialog.wording.phrases import phrases
 from agent.live import APOLOGY_SECONDS, Apologies
 from agent.sim.clock import SimulatedClock
+from agent.values import Speech
 
 
 class Sounding:
-    """An announcer and a loudspeaker: what is said sounds until it is let end."""
+    """An announcer and a conversation: what is said sounds until it is let end."""
 
-    def __init__(self, listening: Any) -> None:
-        self.listening, self.said = listening, list[tuple[str, bool]]()
+    def __init__(self) -> None:
+        self.said: list[str] = []
         self.end = asyncio.Event()
 
-    async def say(self, text: str, _play: object, _session: str) -> None:
-        self.said.append((text, self.listening.robot_speaks))
+    async def say(self, text: str, play: Callable[[Speech], None], _session: str) -> None:
+        play(Speech(bytes(2), 16_000, text))
 
-    def play(self, _speech: object) -> None: ...
-
-    async def quiet(self) -> None:
+    async def announce(self, pieces: Sequence[Speech]) -> int:
+        self.said += [piece.text for piece in pieces]
         await self.end.wait()
+        return 0
 
 
-def test_one_apology_at_a_time_and_the_robot_knows_that_it_is_its_own_voice() -> None:
+def test_one_apology_at_a_time() -> None:
     async def main() -> None:
-        clock, lines, english = SimulatedClock(1), list[str](), phrases("en")
-        listening = SimpleNamespace(robot_speaks=False)
-        sounding = Sounding(listening)
+        clock, lines, english, sounding = SimulatedClock(1), list[str](), phrases("en"), Sounding()
         app: Any = SimpleNamespace(clock=clock, phrases=english, apology="We are full.", announcer=sounding)
-        hall: Any = SimpleNamespace(speaker=sounding)
-        apologies = Apologies(app, hall, listening, lines.append)  # type: ignore[arg-type]
-        first = asyncio.create_task(apologies.say("asr"))
+        apologies = Apologies(app, lines.append)
+        first = asyncio.create_task(apologies.say("asr", sounding.announce))
         await asyncio.sleep(0)
-        await apologies.say("full")
-        assert sounding.said == [(english.did_not_hear, True)]
+        await apologies.say("full", sounding.announce)
+        assert sounding.said == [english.did_not_hear]
         assert len(lines) == 1  # of the refused turn the log hears all the same
         sounding.end.set()
         await first
-        assert listening.robot_speaks is False
-        await apologies.say("llm")
+        await apologies.say("llm", sounding.announce)
         clock.advance(APOLOGY_SECONDS)
-        await apologies.say("llm")
-        assert sounding.said[1:] == [(english.apology_engine, True)]
+        await apologies.say("llm", sounding.announce)
+        assert sounding.said[1:] == [english.apology_engine]
 
     asyncio.run(main())

@@ -17,25 +17,26 @@ class Announcer:
         self._robot = robot
 
     async def say(self, text: str, play: Callable[[Speech], object], session_id: str) -> None:
-        """Plays a text. A voice that fails says nothing; a ledger that takes no record leaves the words unbilled, not unsaid."""
+        """Plays a text as it is read aloud. A voice that fails says nothing; where the ledger takes no record the words are unbilled, not
+        unsaid."""
         said = self._robot.manner.read(text).text
         for speech in self._robot.sounds.get(said) or await self._made(said, session_id):
             play(speech)
 
-    async def _made(self, text: str, session_id: str) -> tuple[Speech, ...]:
+    async def _made(self, said: str, session_id: str) -> tuple[Speech, ...]:
         robot, voice = self._robot, self._robot.stages.tts
         call = OpenCall(robot.clock.new_id(), session_id, "tts", voice.name, voice.model)
         intent = await self._intended(call)
         running = RunningStage(call, voice, robot.clock, robot.clock.monotonic())
-        running.known.update(input_tokens=robot.manner.count_spoken(text), characters=len(text), characters_heard=0)
+        running.known.update(input_tokens=robot.manner.count_spoken(said), characters=len(said), characters_heard=0)
         spoken: list[Speech] = []
         try:
-            await running.call.send(text)
+            await running.call.send(said)
             await running.call.finish()
             spoken = [speech async for speech in running.call]
-            running.known["characters_heard"] = len(text)  # it is played next
+            running.known["characters_heard"] = len(said)  # it is played next
             running.end("completed")
-            robot.sounds.keep(text, tuple(spoken))
+            robot.sounds.keep(said, tuple(spoken))
         except EngineFailed as failure:
             spoken = []
             running.end("failed", str(failure))

@@ -25,7 +25,7 @@ Floor = Literal["listening", "hearing", "lulled", "answering", "holding", "speak
 
 Happening = Literal["onset", "false_start", "began", "lull", "resumed", "ended", "words", "nothing", "sounded", "done"]
 """onset, false_start, began, lull, resumed, ended: of the customer's sound. words: it has words in it that matter; nothing: it ended,
-and had none. sounded, done: the answer's first sound, and its end."""
+and had none. sounded, done: the first sound of an answer, and its end; or of what nobody asked for, which sounds while nobody speaks."""
 
 Action = Literal["open", "interrupt", "abandon", "hold", "release", "duck", "raise", "pause", "go_on"]
 """open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. abandon: end whatever is
@@ -42,6 +42,7 @@ class Step(NamedTuple):
 
 TABLE: dict[tuple[Floor, Happening], Step] = {
     ("listening", "began"): Step("hearing", ("open",)),
+    ("listening", "sounded"): Step("speaking"),
     ("hearing", "lull"): Step("lulled"),
     ("hearing", "ended"): Step("answering"),
     ("hearing", "done"): Step("listening"),

@@ -15,7 +15,7 @@ from agent import profile as profiles
 from agent.app import App, opened
 from agent.audio import devices, wav
 from agent.clock import SystemClock
-from agent.dialog.live import Running
+from agent.dialog.live.running import Running
 from agent.dialog.telling import told
 from agent.errors import BadInput
 from agent.live import Live, conversing, in_files, in_hall

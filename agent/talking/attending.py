@@ -12,6 +12,8 @@ from typing import Any
 
 from agent import fitting
 from agent.app import App
+from agent.dialog.live import Conversation
+from agent.dialog.wording.sentences import Sentences
 from agent.engines.host import start
 from agent.errors import EngineFailed, plainly
 from agent.live import Live, Say, conversing, in_hall
@@ -126,36 +128,38 @@ class Attending:
             await ears.aclose()
 
     async def speak(self, text: str) -> dict[str, Any]:
-        """Says a text when nobody has the floor: `{said, session_id}`, when it has sounded. Raises EngineFailed where it can't."""
-        async with self._floor():
-            live = self._live
-            if live is None:
-                raise EngineFailed(f"the robot has no loudspeaker now: {self._why}", "see: voxmeter status")
-            live.listening.robot_speaks = True
-            session_id, spoken = self._app.clock.new_id(), False
+        """Says a text when nobody has the floor: `{said, characters, characters_heard, session_id}`, when it has sounded or somebody has
+        stopped it. It is made before, and customers wait for a sentence of it at most. Raises EngineFailed where it can't."""
+        session_id, pieces, cutting = self._app.clock.new_id(), list[Speech](), Sentences()
+        for sentence in [*cutting.add(text), *cutting.finish()]:
+            async with self._floor():
+                self._conversation()
+                made = len(pieces)
+                await self._app.announcer.say(sentence, pieces.append, session_id)
+                if made == len(pieces):
+                    raise EngineFailed("the voice said nothing", "see: voxmeter status")
+        async with self._one_at_a_time:
+            await self._quiet()
+            heard = await self._conversation().announce(pieces)
+        return {"said": text, "characters": sum(len(one.text) for one in pieces), "characters_heard": heard, "session_id": session_id}
 
-            def play(speech: Speech) -> None:
-                nonlocal spoken
-                spoken = True
-                live.hall.speaker.play(speech)
-
-            try:
-                await self._app.announcer.say(text, play, session_id)
-                await live.hall.speaker.quiet()
-            finally:
-                live.listening.robot_speaks = False
-            if not spoken:
-                raise EngineFailed("the voice said nothing", "see: voxmeter status")
-            return {"said": text, "session_id": session_id}
+    def _conversation(self) -> Conversation:
+        if self._live is None:
+            raise EngineFailed(f"the robot has no loudspeaker now: {self._why}", "see: voxmeter status")
+        return self._live.conversation
 
     @contextlib.asynccontextmanager
     async def _floor(self) -> AsyncIterator[None]:
         """From when nobody has it."""
         async with self._one_at_a_time:
-            while self._live is not None and not self._live.idle:
-                await self._app.clock.sleep(POLL_SECONDS)
+            await self._quiet()
             self._free.clear()
             try:
                 yield
             finally:
                 self._free.set()
+
+    async def _quiet(self) -> None:
+        """Returns when nobody has the floor; whoever does not wait in between takes it."""
+        while self._live is not None and not self._live.idle:
+            await self._app.clock.sleep(POLL_SECONDS)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent.dialog.exchange import Exchange
-from agent.dialog.live import Running
+from agent.dialog.live.running import Running
 from agent.dialog.stage import ended
 from agent.dialog.turn import Floor
 from agent.metering.ratecard import RateCard

@@ -8,9 +8,8 @@ two, the answer that was being said and the utterance that interrupts it, until 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from agent.dialog.exchange import Exchange
 from agent.dialog.exchange.plan import Plan, vouches
@@ -19,46 +18,21 @@ from agent.dialog.live.asking import ask_ends, may_ask
 from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Load
 from agent.dialog.live.remembering import has_offered, remember
+from agent.dialog.live.running import Running
+from agent.dialog.live.watching import Watching, Why
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
 from agent.dialog.wording.intents import consent, polite_noise
 from agent.dialog.wording.unfinished import unfinished
 from agent.errors import LedgerFull, VoxmeterError, plainly
 from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Speaker, SpeechEvent
-from agent.values import Stage, Turn
+from agent.values import Speech
 
 LOOK_SECONDS = 0.5
 """Between two looks at the load and at the silence."""
 
 STARTLED_SECONDS = 0.2
 """So long a loud noise may take to become the beginning of speech."""
-
-
-Why = Literal["full"] | Stage
-"""What a robot apologises for: no room on the books, or the stage that failed."""
-
-
-@dataclass(eq=False, slots=True)
-class Running:
-    """An exchange under way."""
-
-    exchange: Exchange
-    ears: LiveEars
-    task: "asyncio.Task[Turn]"
-
-
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """Who is told what happens."""
-
-    apologise: Callable[[Why], Coroutine[Any, Any, None]]
-    """A turn came to nothing: there is no room for its records, or that stage failed and nothing was heard."""
-    turn: Callable[[Turn, Plan | None], None] = lambda _turn, _plan: None
-    """A turn has ended; how it was answered, if it was."""
-    floor: Callable[[Floor], None] = lambda _: None
-    """Who has the floor has changed."""
-    say: Callable[[str], None] = lambda _: None
-    """Takes one line for whoever watches."""
 
 
 class Conversation:
@@ -81,6 +55,8 @@ class Conversation:
         """Exchanges that were given up and still settle."""
         self._errands: set[asyncio.Future[Any]] = set()
         self._quiet_since = self.clock.monotonic()
+        self._announcing = False
+        """What sounds is no answer, and nobody has stopped it."""
         self._lag = Lag()
         self.looks = 0  # grows as long as somebody leads, every LOOK_SECONDS
 
@@ -131,6 +107,24 @@ class Conversation:
             case Ended(_, quiet_ms) if newest is not None:
                 newest.end(self.clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
                 self._happen("ended")
+
+    async def announce(self, pieces: Sequence[Speech]) -> int:
+        """Says what nobody asked for, to be interrupted as an answer is: returns how many characters of it were heard. It says nothing
+        while somebody has the floor; the silence that ends a session goes on meanwhile."""
+        if self.floor != "listening":
+            return 0
+        quiet_since, self._announcing = self._quiet_since, True
+        soundings = [self._speaker.play(piece) for piece in pieces]
+        self._happen("sounded")
+        try:
+            await self._speaker.quiet()
+        finally:
+            if self._announcing:  # to its end, or whoever announces was stopped
+                self._speaker.stop()
+                self._announcing = False
+                self._happen("done")
+                self._quiet_since = quiet_since
+        return sum(one.heard for one in soundings)
 
     def startled(self) -> None:
         """It is louder than the robot itself: lowers the voice at once, and raises it again unless somebody really begins to speak."""
@@ -205,7 +199,7 @@ class Conversation:
     def _goes_on(self) -> None:
         """Nobody interrupted after all; what was being said may have ended meanwhile."""
         self._happen("nothing")
-        if not self.running:
+        if not self.running and not self._announcing:
             self._happen("done")
 
     def _sounded(self, running: Running) -> None:
@@ -216,7 +210,7 @@ class Conversation:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
         if isinstance(failure, LedgerFull):
-            self._errand(self._watching.apologise("full"))
+            self._apologise("full")
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
@@ -228,10 +222,13 @@ class Conversation:
             elif newest:
                 self._happen("done")
                 if failed := running.exchange.came_to_nothing:
-                    self._errand(self._watching.apologise(failed))
+                    self._apologise(failed)
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
+
+    def _apologise(self, why: Why) -> None:
+        self._errand(self._watching.apologise(why, self.announce))
 
     def _interrupt(self) -> None:
         self._give_up(self.running[:-1])
@@ -243,6 +240,7 @@ class Conversation:
         """Ends exchanges for good. What was heard of their answers stays in the conversation."""
         for running in those:
             running.exchange.hold(on=True)  # what is made from now on must not sound
+        self._announcing = False
         self._speaker.stop()
         self._speaker.pause(on=False)
         self._speaker.duck(on=False)

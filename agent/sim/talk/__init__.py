@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from agent.dialog.announce import Announcer
 from agent.dialog.books import Books
 from agent.dialog.exchange.plan import Mind, OpenMind
 from agent.dialog.exchange.robot import Manner, Robot, Stages
-from agent.dialog.live import Conversation, Watching, Why
+from agent.dialog.live import Conversation
+from agent.dialog.live.watching import Announce, Watching, Why
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor
 from agent.engines.scripted import words
@@ -27,7 +28,8 @@ from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock, run
 from agent.store.ledger import SqliteLedger
 from agent.store.ledger.chain import Identity
-from agent.values import FRAME_MS, FRAME_SAMPLES, RATE_HZ, Message, Prompt, Turn
+from agent.tasks import stopped
+from agent.values import FRAME_MS, FRAME_SAMPLES, RATE_HZ, Message, Prompt, Speech, Turn
 
 STEPS_S = {"asr": 0.06, "llm": 0.012, "tts": 0.1, "vad": 0.0, "eot": 0.1}
 """What a step takes: a transcript, a token, a sentence, a verdict; about as measured with the real models on one core."""
@@ -63,9 +65,11 @@ class Scene:
     silence_after_s: float = 8.0
     """Quiet after the last frame, for the answer to end in."""
     stop_at_s: float | None = None
+    """The robot is stopped then."""
     room: Callable[[int], bool] = lambda _: True
     """Whether the ledger has room for the turn of that number, from 1."""
-    """The robot is stopped then."""
+    announcements: Sequence[tuple[float, str]] = ()
+    """What it says of its own accord: from when on, and the text."""
 
 
 @dataclass(slots=True)
@@ -82,6 +86,8 @@ class Played:
     """What for."""
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     """For a person: why, session, turn."""
+    announced: list[int] = field(default_factory=list)
+    """Characters that were heard of each announcement."""
 
 
 def play(scene: Scene, folder: Path, cards: Cards, seed: int = 1) -> Played:
@@ -103,43 +109,60 @@ class _Ledger(SqliteLedger):
 
 async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
     clock, played = RobotClock(seed), Played()
-    engines = {part: _engine(part, scene, clock) for part in STEPS_S}
     ledger = _Ledger(folder, ROBOT, clock, writer=InlineWriter)
     ledger.allows = scene.room
-    stages = Stages(engines["asr"], engines["llm"], engines["tts"])
-    manner = Manner(
-        (Message("system", "be kind"),), Prompt((), 40), 500, words, words, speculations_max=scene.speculations_max, history_messages_max=6
-    )
-    books = Books(ledger, cards, "UTC", {"asr": "w@1", "llm": "w@1", "tts": "w@1"}, clock)
-
-    async def call_person(why: str, session: str, turn: str) -> None:
-        played.calls.append((why, session, turn))
-
-    robot = Robot(stages, books, manner, clock, scene.mind, call_person=call_person)
+    robot, hearing = _robot(scene, Books(ledger, cards, "UTC", dict.fromkeys(("asr", "llm", "tts"), "w@1"), clock), clock, played)
     speaker = FileSpeaker(folder / "out.wav", clock)
     microphone = FileMicrophone(scene.frames, clock, scene.silence_after_s)
     listening = Listening(
         _Collecting(microphone, lambda: scene.idle_ms if talk.floor == "listening" and not listening.stirring else 0),
-        engines["vad"],
-        engines["eot"],
+        *hearing,
         scene.hearing,
         clock,
         told=played.said.append,
     )
 
-    async def apologise(why: Why) -> None:
+    async def say(text: str, announce: Announce) -> int:
+        pieces: list[Speech] = []
+        await Announcer(robot).say(text, pieces.append, clock.new_id())
+        return await announce(pieces)
+
+    async def apologise(why: Why, announce: Announce) -> None:
         played.apologies.append(why)
-        await Announcer(robot).say("I can't answer now.", speaker.play, clock.new_id())
+        await say("I can't answer now.", announce)
 
     watching = Watching(apologise, lambda turn, _: played.turns.append(turn), played.floors.append, played.said.append)
     talk = Conversation(robot, listening, speaker, watching, silence_s=scene.silence_s)
+    beside = asyncio.create_task(_announcing(scene, clock, lambda text: say(text, talk.announce), played.announced.append))
     try:
         await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)
         played.sessions.append(talk.session)
     finally:
+        await stopped(beside)
         await speaker.aclose()
         await ledger.aclose()
     return played
+
+
+async def _announcing(scene: Scene, clock: RobotClock, say: Callable[[str], Awaitable[int]], told: Callable[[int], None]) -> None:
+    began = clock.monotonic()
+    for at_s, text in scene.announcements:
+        await clock.sleep(began + at_s - clock.monotonic())
+        told(await say(text))
+
+
+def _robot(scene: Scene, books: Books, clock: RobotClock, played: Played) -> tuple[Robot, tuple[PacedEngine, PacedEngine]]:
+    """And the engines that hear: of speech, and of its end."""
+    engines = {part: _engine(part, scene, clock) for part in STEPS_S}
+    stages = Stages(engines["asr"], engines["llm"], engines["tts"])
+    manner = Manner(
+        (Message("system", "be kind"),), Prompt((), 40), 500, words, words, speculations_max=scene.speculations_max, history_messages_max=6
+    )
+
+    async def call_person(why: str, session: str, turn: str) -> None:
+        played.calls.append((why, session, turn))
+
+    return Robot(stages, books, manner, clock, scene.mind, call_person=call_person), (engines["vad"], engines["eot"])
 
 
 class _Collecting:

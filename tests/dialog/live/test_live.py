@@ -157,6 +157,53 @@ def test_a_turn_that_came_to_nothing_is_apologised_for(tmp_path: Path, stage: st
     assert told.floors[-1] == "listening"
 
 
+NEWS = "The bar closes in ten minutes, and the pool in twenty. " * 2
+
+AT_S = 0.5
+
+
+GIVES_WAY = ["doubting", "hushed", "hearing", "lulled", "answering"]
+
+
+@pytest.mark.parametrize(
+    ("loud_s", "words", "whole", "floors"),
+    [
+        (0.0, "", True, ["doubting", "speaking", "listening"]),
+        (0.1, "", True, ["doubting", "speaking", "doubting", "speaking", "listening"]),
+        (0.6, "uh-huh", True, ["doubting", "hushed", "speaking", "doubting", "speaking", "listening"]),
+        (0.9, "stop", False, [*GIVES_WAY, "listening"]),
+        (1.5, "what time is breakfast", False, [*GIVES_WAY, "speaking", "listening"]),
+    ],
+)
+def test_an_announcement_gives_way_as_an_answer_does(tmp_path: Path, loud_s: float, words: str, whole: bool, floors: list[str]) -> None:
+    frames = sound((2.5, False), (loud_s, True), (1.0, False), (0.1 if whole else 0.0, True))  # whole: then somebody coughs
+    scene = Scene(frames, {"asr": {"transcripts": [words]}}, hearing=HEARING, silence_after_s=20, announcements=[(AT_S, NEWS)])
+    told = played(tmp_path, scene)
+    (characters,) = told.announced
+    assert characters == len(NEWS) if whole else 0 < characters < 0.8 * len(NEWS)
+    assert told.floors == ["speaking", *floors]
+
+
+def test_whoever_has_the_floor_is_not_talked_over(tmp_path: Path) -> None:
+    told = played(tmp_path, Scene(sound(*QUESTION), hearing=HEARING, announcements=[(1.2, NEWS)]))
+    assert told.announced == [0]
+    assert [turn.reply for turn in told.turns] == ["Breakfast is served from half past six."]
+
+
+@pytest.mark.parametrize("stop_at_s", [AT_S + step for step in (0.05, 0.5, 2.0)])
+def test_a_robot_that_is_stopped_announces_no_more(tmp_path: Path, stop_at_s: float) -> None:
+    told = played(tmp_path, Scene(sound((1.0, False)), hearing=HEARING, stop_at_s=stop_at_s, announcements=[(AT_S, NEWS)]))
+    assert sum(told.announced) < len(NEWS)
+
+
+def test_the_silence_that_ends_a_session_goes_on_through_an_announcement(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (12.0, False), (1.5, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=8, announcements=[(6.5, NEWS)]))
+    first, second = told.turns
+    assert told.announced == [len(NEWS)]
+    assert first.session_id != second.session_id
+
+
 class Colleague:
     """Calls one for whoever says ambulance."""
 
