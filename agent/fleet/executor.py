@@ -98,8 +98,8 @@ class Executor:
         self._waiting: asyncio.Queue[Arrived] = asyncio.Queue(WAITING_MAX)
         self._ahead: asyncio.Queue[tuple[Known, Command]] = asyncio.Queue(AHEAD_MAX)
         self._again: list[tuple[Known, Command]] = []
-        self._ended = False
-        """The last command that was run has ended the agent."""
+        self._ending = self._ended = False
+        """A command that ends the agent was accepted; the last that was run has ended it."""
 
     def take(self, message: Delivered) -> None:
         """From the link, in the event loop: queues what came on `cmd/req/{id}`. Returns at once, raises nothing.
@@ -167,6 +167,8 @@ class Executor:
             self._drop(arrived.message, asked.code, asked.message)
             return
         await _paced(self._bucket(asked.key_id), self._clock)
+        if self._ending and not (asked.command.op in COMMANDS and spec(asked.command.op).quick):
+            await self._end()
         await self._runner.patiently(lambda: self._decide(asked, arrived))
 
     async def _read(self, message: Delivered) -> Asked | Drop:
@@ -232,8 +234,7 @@ class Executor:
             return
         self._runner.tell(known, "accepted")
         self._ahead.put_nowait((known, command))
-        if one.ends:
-            await self._ending()
+        self._ending = self._ending or one.ends
 
     def _unfit(self, one: Spec[Any], command: Command) -> tuple[str, str] | None:
         """Why it can't be taken now: (code, line). Whoever waited here would keep what only answers waiting too."""
@@ -261,11 +262,12 @@ class Executor:
             self._runner.tell(known, outcome.state, outcome.code, outcome.message)
         self._drop(message, outcome.code, outcome.message)
 
-    async def _ending(self) -> None:
-        """What comes now is for the next start: accepted here, it would be cut off."""
+    async def _end(self) -> None:
+        """What comes now is for the next start: accepted here, it would be cut off. What only answers is answered until then."""
         await self._ahead.join()
         if self._ended:
             await self._clock.sleep(ENDING_S)
+        self._ending = False
 
     def _bucket(self, key_id: str) -> Bucket:
         if key_id not in self._buckets and len(self._buckets) >= KEYS_MAX:

@@ -492,6 +492,20 @@ def test_a_restart_is_on_the_books_before_it_happens_and_what_comes_then_is_left
     run(main())
 
 
+def test_who_asks_while_a_restart_waits_for_what_is_being_said_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Bench(tmp_path) as bench:
+            bench.robot.hangs.add("speak")
+            for number, op in enumerate(("say", "agent.restart"), 1):
+                bench.send(bench.command(op, number))
+            assert (await bench.result(bench.command("ping", 3))).state == "succeeded"
+            bench.send(bench.command("log.level", 4))
+            await bench.clock.sleep(1)
+            assert bench.confirmed == [cmd_id(1), cmd_id(2), cmd_id(3)]  # what acts is for the next start
+
+    run(main())
+
+
 def test_what_does_not_stop_is_left_to_itself_and_others_go_on(tmp_path: Path) -> None:
     async def main() -> None:
         async with Bench(tmp_path) as bench:
