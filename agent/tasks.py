@@ -1,7 +1,7 @@
-"""Ends background work without losing the word of whoever wants more to end than that work."""
+"""Waits for work beside one's own, and ends it, without losing the word of whoever wants more to end than that work."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,6 +23,20 @@ async def to_its_end(call: Callable[[], T]) -> T:
     task = asyncio.create_task(asyncio.to_thread(call))
     await _settled(task)
     return task.result()
+
+
+async def first(*awaited: Awaitable[object]) -> bool:
+    """Returns when one of them has ended, the others are cancelled; whether it was the first that is named. Raises what it raises."""
+    tasks = [asyncio.ensure_future(one) for one in awaited]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            one.result()
+        return tasks[0] in done
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _settled(task: "asyncio.Task[Any]") -> None:

@@ -6,7 +6,6 @@ no broker for minutes                   events go over the next link that can, r
 not taken now                           all waits: as long as the other side asked, and longer each time in a row
 """
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +14,7 @@ from agent.contract import wire
 from agent.errors import VoxmeterError
 from agent.ports import UNHEARD, Outbox, Posted, Poster, Refused, Retry
 from agent.sync.route import pause_s
+from agent.tasks import first
 
 AGAIN_SECONDS, AGAIN_SECONDS_MAX = 5.0, 300.0
 """At the most before what was not taken is sent again, after the first time and after many: a robot that was struck off is not told so
@@ -83,7 +83,7 @@ class Postman:
         seconds = asked_s + pause_s(self._failures, self._chance.random(), int(AGAIN_SECONDS * 1000), int(AGAIN_SECONDS_MAX * 1000))
         if link is self._link:
             await self._clock.sleep(seconds)
-        elif await _first(self._link.ready(), self._clock.sleep(seconds)):
+        elif await first(self._link.ready(), self._clock.sleep(seconds)):
             self._failures = 0
 
     async def _carrier(self) -> Poster:
@@ -92,7 +92,7 @@ class Postman:
             await self._link.ready()
         else:
             patience_s = max(LOOK_SECONDS, self._seen_s + AWAY_SECONDS - self._clock.monotonic())
-            if not await _first(self._link.ready(), self._clock.sleep(patience_s)):
+            if not await first(self._link.ready(), self._clock.sleep(patience_s)):
                 await self._instead.ready()
                 return self._instead
         self._seen_s = self._clock.monotonic()
@@ -132,7 +132,7 @@ class Postman:
             waits.append(self._clock.sleep(max(0.0, min(due for due, _ in self._aside.values()) - self._clock.monotonic())))
         if link is not self._link:
             waits.append(self._link.ready())
-        await _first(*waits)
+        await first(*waits)
         if link is self._link:
             self._seen_s = self._clock.monotonic()
 
@@ -144,17 +144,3 @@ class Postman:
     def _give_up(self, one: Posted, answer: Refused) -> None:
         self.refused += 1
         self._say(f"the outbox: a message on {one.topic} of {one.created} is given up: {answer.why}")
-
-
-async def _first(*awaited: Awaitable[None]) -> bool:
-    """Returns when one of them has ended, the others are cancelled; whether it was the first that is named. Raises what it raises."""
-    tasks = [asyncio.ensure_future(one) for one in awaited]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for one in done:
-            one.result()
-        return tasks[0] in done
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,6 +19,7 @@ from agent.billing.ledger import Store
 from agent.clock import Clock
 from agent.link.retry import Backoff
 from agent.ports import Retry
+from agent.tasks import first
 
 FIRST_MS, MOST_MS = 1_000, 60_000
 """A receiver that was restarted hears within seconds, one that was away for hours within a minute."""
@@ -100,14 +101,7 @@ class Telling:
         self.problem = why
 
     async def _idle(self) -> None:
-        waking = asyncio.ensure_future(self._wake.wait())
-        resting = asyncio.ensure_future(self._clock.sleep(LOOK_S))
-        try:
-            await asyncio.wait({waking, resting}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in (waking, resting):
-                one.cancel()
-            await asyncio.gather(waking, resting, return_exceptions=True)
+        await first(self._wake.wait(), self._clock.sleep(LOOK_S))
 
 
 def _first(connection: Connection) -> Row[Any] | None:
