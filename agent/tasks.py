@@ -1,10 +1,33 @@
-"""Waits for work beside one's own, and ends it, without losing the word of whoever wants more to end than that work."""
+"""Waits for work beside one's own, keeps it going, and ends it, without losing the word of whoever wants more to end than that work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from agent.clock import Clock
+
 T = TypeVar("T")
+
+AGAIN_S_MIN, AGAIN_S_MAX = 1.0, 60.0
+"""Before work that died of something nobody foresaw is begun again: doubled each time; what lasted longer than the most is new."""
+
+
+async def kept(work: Callable[[], Awaitable[None]], clock: Clock, say: Callable[[str], None]) -> None:
+    """Until it returns: work that fails unforeseen is begun again, later each time; `say` is told why, once in a row."""
+    said, pause_s = "", AGAIN_S_MIN
+    while True:
+        began = clock.monotonic()
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  whatever it is: a robot does not go without a part of it until somebody comes
+            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        else:
+            return
+        if line != said:
+            say(line)
+        said, pause_s = line, pause_s if clock.monotonic() - began < AGAIN_S_MAX else AGAIN_S_MIN
+        await clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, AGAIN_S_MAX)
 
 
 async def stopped(task: "asyncio.Task[Any]") -> None:

@@ -1,6 +1,7 @@
 """Who ends background work is not spared its own end: a cancellation that comes meanwhile is told, after the work has settled."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,9 +15,10 @@ from agent.engines.host import Hosted
 from agent.link.mqtt.steady import Mqtt
 from agent.ports import EngineSettings, LinkSettings
 from agent.profile import Sound
+from agent.sim.clock import SimulatedClock
 from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
 from agent.sim.world.loop import RobotClock, run
-from agent.tasks import stopped, to_its_end
+from agent.tasks import AGAIN_S_MAX, AGAIN_S_MIN, kept, stopped, to_its_end
 
 Close = Callable[[], Awaitable[object]]
 
@@ -122,3 +124,22 @@ def test_whoever_closes_something_and_is_cancelled_hears_of_it(made: Callable[[]
         await close()
 
     play(main())
+
+
+def test_what_dies_is_begun_again_after_a_pause_that_grows_and_said_once() -> None:
+    async def main() -> None:
+        clock, said, begun = SimulatedClock(), list[str](), list[float]()
+
+        async def dies() -> None:
+            begun.append(clock.monotonic())
+            if len(begun) == 10:
+                await clock.sleep(AGAIN_S_MAX)  # so long nothing was amiss
+            if len(begun) < 12:
+                raise RuntimeError("two\nlines")
+
+        await kept(dies, clock, said.append)
+        pauses = [round(after - before) for before, after in itertools.pairwise(begun)]
+        assert pauses == [AGAIN_S_MIN, 2, 4, 8, 16, 32, 60, 60, 60, AGAIN_S_MAX + AGAIN_S_MIN, 2]
+        assert said == ["RuntimeError: two lines"]
+
+    asyncio.run(main())

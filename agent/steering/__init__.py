@@ -34,14 +34,11 @@ from agent.steering.refusing import Refusing
 from agent.store import starts, trust
 from agent.store.remote import Remote
 from agent.store.state import Lock
-from agent.tasks import stopped
+from agent.tasks import kept, stopped
 from agent.weights import catalog
 
 MQTT = "mqtt"
 """Only a broker carries commands, twins and presence."""
-
-AGAIN_S_MIN, AGAIN_S_MAX = 1.0, 60.0
-"""Before a part that died of something nobody foresaw is begun again: doubled each time; one that lasted longer than the most is new."""
 
 WHY: Mapping[Kind, Why] = {"reopen": "reopening", "restart": "restarting"}
 """What is told when it leaves, by what was asked."""
@@ -97,7 +94,7 @@ class FromAfar:
         works.append(partial(keep_time, running.app.profile, self._folder, self._clock, self._say))
         if self._link is not None:
             works.append(partial(self._present().run, self._link))
-        tasks = [asyncio.create_task(self._kept(work)) for work in works]
+        tasks = [asyncio.create_task(kept(work, self._clock, self._failed)) for work in works]
         async with contextlib.AsyncExitStack() as closing:  # whoever is stopped while it closes still closes all of it
             closing.callback(self._left)
             for task in reversed(tasks):
@@ -111,22 +108,9 @@ class FromAfar:
     def _left(self) -> None:
         self._helm = self._link = None
 
-    async def _kept(self, work: Work) -> None:
-        """One that fails unforeseen is said, once, and begun again, later each time; the robot talks on without it meanwhile."""
-        said, pause_s = "", AGAIN_S_MIN
-        while True:
-            began = self._clock.monotonic()
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001  whatever it is: who steers must not end who talks
-                line = f"from afar: {type(error).__name__}: {' '.join(str(error).split())}"
-            else:
-                return
-            if line != said:
-                self._say(line)
-            said, pause_s = line, pause_s if self._clock.monotonic() - began < AGAIN_S_MAX else AGAIN_S_MIN
-            await self._clock.sleep(pause_s)
-            pause_s = min(2 * pause_s, AGAIN_S_MAX)
+    def _failed(self, line: str) -> None:
+        """Who steers must not end who talks: the robot talks on without that part meanwhile."""
+        self._say(f"from afar: {line}")
 
     async def _goodbye(self, running: Running) -> None:
         """Also where it is only opened anew: it may not come back, and its next birth counts for more than this."""

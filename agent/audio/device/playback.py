@@ -27,7 +27,7 @@ from agent.audio.devices import Device
 from agent.clock import Clock
 from agent.ports import Sounding
 from agent.profile import Sound
-from agent.tasks import stopped
+from agent.tasks import kept, stopped
 from agent.values import RATE_HZ, Speech
 
 LINE_HZ = 48_000
@@ -96,7 +96,7 @@ class DeviceSpeaker:
     def start(self) -> None:
         """Opens the device in the background, as `play` would, only earlier."""
         if self._keeping is None:
-            self._keeping = asyncio.create_task(self._keep())
+            self._keeping = asyncio.create_task(kept(self._keep, self._clock, lambda line: self._say(f"speaker: {line}")))
 
     def play(self, speech: Speech) -> Sounding:
         self.start()

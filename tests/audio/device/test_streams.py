@@ -230,6 +230,30 @@ def test_a_speaker_that_is_gone_is_not_heard_and_the_microphone_stays() -> None:
     played(scene)
 
 
+def test_a_speaker_is_looked_after_again_when_that_has_failed_in_a_way_nobody_foresaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        room, tries = Room(hall(), voice()), list[float]()
+        opens = room.speaker._open
+
+        async def fails_twice() -> Any:
+            tries.append(room.clock.monotonic())
+            if len(tries) < 3:
+                raise RuntimeError("no luck")
+            return await opens()
+
+        monkeypatch.setattr(room.speaker, "_open", fails_twice)
+        room.speaker.start()
+        await room.clock.sleep(5)
+        assert len(tries) == 3
+        assert room.said[0] == "speaker: RuntimeError: no luck"
+        sounding = room.speaker.play(speech(0.5, "hello"))
+        await room.speaker.quiet()
+        assert sounding.heard == len("hello")
+        await room.speaker.aclose()
+
+    played(scene)
+
+
 @pytest.mark.parametrize(("speed", "why"), [(0.47, "runs at only 47% of its rate"), (0.0, "stands still")])
 def test_half_dead_and_dead_are_reopened_again_and_again(speed: float, why: str) -> None:
     async def scene() -> None:
