@@ -62,13 +62,17 @@ class Patient(Listening):
         super().__init__(*heard_by, **more)
         self._free = free
         self._stirred = stirred
+        self.holding = False
+        """Somebody has done something that is not told yet."""
 
     async def events(self) -> AsyncGenerator[SpeechEvent]:
         async with contextlib.aclosing(super().events()) as events:
             async for event in events:
                 self._stirred()
                 while self._free is not None and not self._free.is_set():
+                    self.holding = True
                     await self._free.wait()
+                self.holding = False
                 yield event
 
 
@@ -77,15 +81,15 @@ class Live:
     """A conversation that can be run and watched."""
 
     conversation: Conversation
-    listening: Listening
+    listening: Patient
     hall: Hall
     turns: list[Turn] = field(default_factory=list)
     """Those that have ended, oldest first; whoever watches for long takes them out."""
 
     @property
     def idle(self) -> bool:
-        """Nobody has the floor, and nothing is being answered."""
-        return self.conversation.floor == "listening" and not self.conversation.running and not self.listening.speaking
+        """Nobody has the floor or seems to take it, and nothing is being answered."""
+        return self.conversation.idle and not self.listening.stirring and not self.listening.holding
 
     @property
     def heard(self) -> tuple[int, int]:
@@ -147,12 +151,12 @@ class Apologies:
             return
         self._again_at = math.inf
         text = {"full": self._app.apology, "asr": phrases.did_not_hear}.get(why, phrases.apology_engine)
-        pieces: list[Speech] = []
+        pieces, heard = list[Speech](), 0
         try:
             await self._app.announcer.say(text, pieces.append, clock.new_id())
-            await announce(pieces)
+            heard = await announce(pieces)
         finally:
-            self._again_at = clock.monotonic() + APOLOGY_SECONDS
+            self._again_at = clock.monotonic() + (APOLOGY_SECONDS if heard else 0)
 
 
 @contextlib.asynccontextmanager

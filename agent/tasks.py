@@ -1,7 +1,7 @@
 """Waits for work beside one's own, keeps it going, and ends it, without losing the word of whoever wants more to end than that work."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from agent.clock import Clock
@@ -28,6 +28,29 @@ async def kept(work: Callable[[], Awaitable[None]], clock: Clock, say: Callable[
         said, pause_s = line, pause_s if clock.monotonic() - began < AGAIN_S_MAX else AGAIN_S_MIN
         await clock.sleep(pause_s)
         pause_s = min(2 * pause_s, AGAIN_S_MAX)
+
+
+class Errands:
+    """Small work beside one's own; what it raises is of no use to anybody."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Something is under way."""
+        return bool(self._tasks)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Returns at once."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """Stops what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def stopped(task: "asyncio.Task[Any]") -> None:

@@ -17,6 +17,7 @@ class Sounding:
     def __init__(self) -> None:
         self.said: list[str] = []
         self.end = asyncio.Event()
+        self.heard = 9
 
     async def say(self, text: str, play: Callable[[Speech], None], _session: str) -> None:
         play(Speech(bytes(2), 16_000, text))
@@ -24,7 +25,7 @@ class Sounding:
     async def announce(self, pieces: Sequence[Speech]) -> int:
         self.said += [piece.text for piece in pieces]
         await self.end.wait()
-        return 0
+        return self.heard
 
 
 def test_one_apology_at_a_time() -> None:
@@ -43,5 +44,10 @@ def test_one_apology_at_a_time() -> None:
         clock.advance(APOLOGY_SECONDS)
         await apologies.say("llm", sounding.announce)
         assert sounding.said[1:] == [english.apology_engine]
+        clock.advance(APOLOGY_SECONDS)
+        sounding.heard = 0  # somebody spoke
+        for _ in range(2):
+            await apologies.say("asr", sounding.announce)
+        assert sounding.said[2:] == [english.did_not_hear] * 2
 
     asyncio.run(main())

@@ -11,7 +11,7 @@ from agent.values import Speech
 
 
 class Announcer:
-    """Says a text, which costs once however often it is said."""
+    """Says a text, which costs once however often it is said. It is on the books when it is made, whatever is heard of it then."""
 
     def __init__(self, robot: Robot) -> None:
         self._robot = robot
@@ -28,13 +28,12 @@ class Announcer:
         call = OpenCall(robot.clock.new_id(), session_id, "tts", voice.name, voice.model)
         intent = await self._intended(call)
         running = RunningStage(call, voice, robot.clock, robot.clock.monotonic())
-        running.known.update(input_tokens=robot.manner.count_spoken(said), characters=len(said), characters_heard=0)
+        running.known.update(input_tokens=robot.manner.count_spoken(said), characters=len(said))
         spoken: list[Speech] = []
         try:
             await running.call.send(said)
             await running.call.finish()
             spoken = [speech async for speech in running.call]
-            running.known["characters_heard"] = len(said)  # it is played next
             running.end("completed")
             robot.sounds.keep(said, tuple(spoken))
         except EngineFailed as failure:

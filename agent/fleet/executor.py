@@ -167,8 +167,6 @@ class Executor:
             self._drop(arrived.message, asked.code, asked.message)
             return
         await _paced(self._bucket(asked.key_id), self._clock)
-        if self._ending and not (asked.command.op in COMMANDS and spec(asked.command.op).quick):
-            await self._end()
         await self._runner.patiently(lambda: self._decide(asked, arrived))
 
     async def _read(self, message: Delivered) -> Asked | Drop:
@@ -186,6 +184,9 @@ class Executor:
         """Raises what the ledger raises; then nothing was run or confirmed."""
         known = await self._book.find(asked.command.cmd_id)
         match decide(asked, await self._standing(asked, known, arrived.nonce)):
+            case Run(command) if self._ending and (self._ended or not spec(command.op).quick):
+                await self._end()
+                await self._decide(asked, arrived)  # time has passed
             case Run(command):
                 await self._accept(asked, command, arrived.message)
             case Cached(known) if known.state in FINAL:
@@ -263,7 +264,8 @@ class Executor:
         self._drop(message, outcome.code, outcome.message)
 
     async def _end(self) -> None:
-        """What comes now is for the next start: accepted here, it would be cut off. What only answers is answered until then."""
+        """What is to be done from now on is for the next start: accepted here, it would be cut off. What only answers is answered until
+        the end, or until it would come after what waits here."""
         await self._ahead.join()
         if self._ended:
             await self._clock.sleep(ENDING_S)

@@ -67,7 +67,7 @@ class ScriptedSteerable:
         return await self._do("set_mode", mode, mode=mode)
 
     async def speak(self, text: str) -> Mapping[str, Any]:
-        return await self._do("speak", text, said=text, session_id="s-scripted")
+        return await self._do("speak", text, said=text, characters=len(text), characters_heard=len(text), session_id="s-scripted")
 
     async def set_log_level(self, level: str) -> Mapping[str, Any]:
         return await self._do("set_log_level", level, level=level)

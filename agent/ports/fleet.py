@@ -118,7 +118,8 @@ class Steerable(Protocol):
         ...
 
     async def speak(self, text: str) -> Mapping[str, Any]:
-        """Says it in the hall when nobody has the floor; metered as any speech: `{said, session_id}`, when it has sounded."""
+        """Says it in the hall when nobody has the floor, metered as any speech: `{said, characters, characters_heard, session_id}`, when it
+        has sounded or somebody has stopped it."""
         ...
 
     async def set_log_level(self, level: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from agent.app import App
 from agent.dialog.live import Conversation
 from agent.dialog.wording.sentences import Sentences
 from agent.engines.host import start
-from agent.errors import EngineFailed, plainly
+from agent.errors import BadInput, EngineFailed, plainly
 from agent.live import Live, Say, conversing, in_hall
 from agent.tasks import stopped
 from agent.values import Speech, Turn
@@ -28,6 +28,9 @@ WELL_SECONDS = 60.0
 """A conversation that went on for so long did not fail at once."""
 
 POLL_SECONDS = 0.05
+
+CALM_SECONDS = 3.0
+"""After an answer, before the robot says what nobody asked for: it may have asked something itself."""
 
 
 class Attending:
@@ -131,7 +134,10 @@ class Attending:
         """Says a text when nobody has the floor: `{said, characters, characters_heard, session_id}`, when it has sounded or somebody has
         stopped it. It is made before, and customers wait for a sentence of it at most. Raises EngineFailed where it can't."""
         session_id, pieces, cutting = self._app.clock.new_id(), list[Speech](), Sentences()
-        for sentence in [*cutting.add(text), *cutting.finish()]:
+        sentences = [*cutting.add(text), *cutting.finish()]
+        if not sentences:
+            raise BadInput("there is nothing in it that can be said", "give it words")
+        for sentence in sentences:
             async with self._floor():
                 self._conversation()
                 made = len(pieces)
@@ -139,13 +145,13 @@ class Attending:
                 if made == len(pieces):
                     raise EngineFailed("the voice said nothing", "see: voxmeter status")
         async with self._one_at_a_time:
-            await self._quiet()
+            await self._quiet(CALM_SECONDS)
             heard = await self._conversation().announce(pieces)
         return {"said": text, "characters": sum(len(one.text) for one in pieces), "characters_heard": heard, "session_id": session_id}
 
     def _conversation(self) -> Conversation:
         if self._live is None:
-            raise EngineFailed(f"the robot has no loudspeaker now: {self._why}", "see: voxmeter status")
+            raise EngineFailed(f"the robot has no loudspeaker now: {self._why or 'it is being stopped'}", "see: voxmeter status")
         return self._live.conversation
 
     @contextlib.asynccontextmanager
@@ -159,7 +165,7 @@ class Attending:
             finally:
                 self._free.set()
 
-    async def _quiet(self) -> None:
-        """Returns when nobody has the floor; whoever does not wait in between takes it."""
-        while self._live is not None and not self._live.idle:
+    async def _quiet(self, seconds: float = 0.0) -> None:
+        """Returns when nobody has had the floor for so long; whoever does not wait in between takes it."""
+        while self._live is not None and not (self._live.idle and self._live.conversation.quiet_s >= seconds):
             await self._app.clock.sleep(POLL_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.clock import FLOOR
+from agent.clock import FLOOR, Clock
 from agent.dialog.books import Books
 from agent.metering.cards import Cards
 from agent.ports import OpenCall
@@ -27,7 +27,7 @@ def call(stage: Stage = "asr", attempt: int = 1, placement: Placement = "device"
     return OpenCall("t1", "s1", stage, f"{stage}_scripted", "m", placement, attempt)
 
 
-def books_on(ledger: SqliteLedger, clock: SimulatedClock) -> Books:
+def books_on(ledger: SqliteLedger, clock: Clock) -> Books:
     return Books(ledger, Cards.of([card()]), "UTC", {"asr": "w@1", "llm": "w@1", "tts": "w@1"}, clock)
 
 

@@ -492,16 +492,22 @@ def test_a_restart_is_on_the_books_before_it_happens_and_what_comes_then_is_left
     run(main())
 
 
-def test_who_asks_while_a_restart_waits_for_what_is_being_said_is_answered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between", ["nothing", "the same", "unknown", "too late"])
+def test_who_asks_while_a_restart_waits_for_what_is_being_said_is_answered(tmp_path: Path, between: str) -> None:
     async def main() -> None:
         async with Bench(tmp_path) as bench:
             bench.robot.hangs.add("speak")
-            for number, op in enumerate(("say", "agent.restart"), 1):
+            sent = [bench.command(op, number) for number, op in enumerate(("say", "agent.restart"), 1)]
+            late, strange = bench.command("log.level", 3, iat=1, exp=2), bench.command("nonsense", 3)
+            for one in (*sent, *{"the same": sent, "unknown": [strange], "too late": [late]}.get(between, [])):
+                bench.send(one)
+            for number, op in enumerate(("ping", "log.level", "ping"), 4):
                 bench.send(bench.command(op, number))
-            assert (await bench.result(bench.command("ping", 3))).state == "succeeded"
-            bench.send(bench.command("log.level", 4))
             await bench.clock.sleep(1)
-            assert bench.confirmed == [cmd_id(1), cmd_id(2), cmd_id(3)]  # what acts is for the next start
+            pinged = await bench.book.find(cmd_id(4))
+            assert pinged is not None
+            assert pinged.state == "succeeded"
+            assert bench.confirmed[-1] == cmd_id(4)  # what acts is for the next start, and what would come after it
 
     run(main())
 

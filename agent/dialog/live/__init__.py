@@ -8,7 +8,7 @@ two, the answer that was being said and the utterance that interrupts it, until 
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agent.dialog.exchange import Exchange
@@ -19,13 +19,15 @@ from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Load
 from agent.dialog.live.remembering import has_offered, remember
 from agent.dialog.live.running import Running
+from agent.dialog.live.sessions import Sessions
 from agent.dialog.live.watching import Watching, Why
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
 from agent.dialog.wording.intents import consent, polite_noise
 from agent.dialog.wording.unfinished import unfinished
 from agent.errors import LedgerFull, VoxmeterError, plainly
-from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Speaker, SpeechEvent
+from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Sounding, Speaker, SpeechEvent
+from agent.tasks import Errands
 from agent.values import Speech
 
 LOOK_SECONDS = 0.5
@@ -44,19 +46,18 @@ class Conversation:
         self._listener = listener
         self._speaker = speaker
         self._watching = watching
-        self._silence_s = silence_s
         self.clock = robot.clock
         self._load = Load()
-        self.session = Session(self.clock.new_id(), self._robot.manner.language)
+        self._sessions = Sessions(robot.clock, robot.manner.language, silence_s)
         self.floor: Floor = "listening"
         self.running: list[Running] = []
         """Exchanges under way, the newest last."""
         self._closing: set[asyncio.Future[Any]] = set()
         """Exchanges that were given up and still settle."""
-        self._errands: set[asyncio.Future[Any]] = set()
-        self._quiet_since = self.clock.monotonic()
+        self._errands = Errands()
         self._announcing = False
         """What sounds is no answer, and nobody has stopped it."""
+        self._over = False
         self._lag = Lag()
         self.looks = 0  # grows as long as somebody leads, every LOOK_SECONDS
 
@@ -76,13 +77,27 @@ class Conversation:
             await self._close()
 
     async def _close(self) -> None:
+        self._over = True
         self._abandon()
         self._speaker.stop()
-        for errand in self._errands:
-            errand.cancel()
-        await asyncio.gather(*self._errands, return_exceptions=True)
+        await self._errands.aclose()
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
+
+    @property
+    def session(self) -> Session:
+        """The present one."""
+        return self._sessions.now
+
+    @property
+    def idle(self) -> bool:
+        """Nobody has the floor, nothing is being answered and nothing apologised for."""
+        return self.floor == "listening" and not self.running and not self._errands
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since somebody had the floor."""
+        return self.clock.monotonic() - self._sessions.quiet_since if self.floor == "listening" else 0.0
 
     def _take(self, event: SpeechEvent) -> None:
         newest = self.running[-1].ears if self.running else None
@@ -107,30 +122,31 @@ class Conversation:
             case Ended(_, quiet_ms) if newest is not None:
                 newest.end(self.clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
                 self._happen("ended")
+            case Ended():
+                self._happen("false_start")  # whoever was not listened to any more
 
     async def announce(self, pieces: Sequence[Speech]) -> int:
         """Says what nobody asked for, to be interrupted as an answer is: returns how many characters of it were heard. It says nothing
         while somebody has the floor; the silence that ends a session goes on meanwhile."""
-        if self.floor != "listening":
+        if self.floor != "listening" or self._over:
             return 0
-        quiet_since, self._announcing = self._quiet_since, True
-        soundings = [self._speaker.play(piece) for piece in pieces]
-        self._happen("sounded")
+        soundings, self._announcing = list[Sounding](), True
         try:
+            soundings += map(self._speaker.play, pieces)
+            self._happen("sounded")
             await self._speaker.quiet()
         finally:
             if self._announcing:  # to its end, or whoever announces was stopped
                 self._speaker.stop()
-                self._announcing = False
                 self._happen("done")
-                self._quiet_since = quiet_since
+                self._announcing = False
         return sum(one.heard for one in soundings)
 
     def startled(self) -> None:
         """It is louder than the robot itself: lowers the voice at once, and raises it again unless somebody really begins to speak."""
         if self.floor == "speaking":
             self._happen("onset")
-            self._errand(self._calm_down())
+            self._errands.begin(self._calm_down())
 
     async def _calm_down(self) -> None:
         await self.clock.sleep(STARTLED_SECONDS)
@@ -147,14 +163,13 @@ class Conversation:
             self._listener.robot_speaks = self.floor in ("speaking", "doubting")
             self._watching.floor(self.floor)
             self._lag.attend(self.clock.monotonic(), idle=self.floor == "listening")
-        if self.floor == "listening" != before:
-            self._quiet_since = self.clock.monotonic()
+        if self.floor == "listening" != before and not self._announcing:
+            self._sessions.quiet_since = self.clock.monotonic()
 
     def _open(self) -> None:
         """Begins to recognise a new utterance; its answer waits until what it interrupts is off the engines."""
         ears = LiveEars()
-        if self.session_is_over():
-            self._new_session()
+        self._sessions.renew()
         exchange = Exchange(
             self._robot, ears, self._speaker, self.session,
             heard_words=lambda words, until_ms: self._words(running, words, until_ms),
@@ -186,15 +201,16 @@ class Conversation:
 
     def _agrees(self, words: str) -> bool:
         """To the person that is being offered: then "yes" is more than a sign of listening."""
-        offering = len(self.running) > 1 and has_offered(self.running[-2].exchange.answer, self._robot.manner.language)
-        return offering and bool(consent(words, self._robot.manner.language))
+        language, before = self._robot.manner.language, self.running[-2:-1]
+        offering = has_offered(before[0].exchange.answer, language) if before else self.session.offered
+        return offering and bool(consent(words, language))
 
     def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
         if until_ms is not None and vouches(plan):
             self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
         elif until_ms is not None and not self._closing and may_ask(plan, self._load.level, [one.exchange.calls for one in self.running]):
-            self._errand(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
+            self._errands.begin(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
 
     def _goes_on(self) -> None:
         """Nobody interrupted after all; what was being said may have ended meanwhile."""
@@ -228,7 +244,7 @@ class Conversation:
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
 
     def _apologise(self, why: Why) -> None:
-        self._errand(self._watching.apologise(why, self.announce))
+        self._errands.begin(self._watching.apologise(why, self.announce))
 
     def _interrupt(self) -> None:
         self._give_up(self.running[:-1])
@@ -251,12 +267,6 @@ class Conversation:
             self._closing.add(running.task)
             running.task.add_done_callback(self._closing.discard)
 
-    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
-        """Something small beside the conversation."""
-        task = asyncio.ensure_future(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
-
     def _hold(self) -> None:
         self.running[-1].exchange.hold(on=True)
 
@@ -275,14 +285,6 @@ class Conversation:
     def _go_on(self) -> None:
         self._speaker.pause(on=False)
 
-    def session_is_over(self) -> bool:
-        """Somebody said farewell, or nobody has spoken for long."""
-        quiet = self.floor == "listening" and self.clock.monotonic() - self._quiet_since > self._silence_s
-        return self.session.turns > 0 and (self.session.over or quiet)
-
-    def _new_session(self) -> None:
-        self.session = Session(self.clock.new_id(), self._robot.manner.language)
-
     async def _look(self) -> None:
         """Watches the load, and ends a session after silence."""
         while True:
@@ -292,5 +294,5 @@ class Conversation:
             self.session.hurried, self._listener.sparing = level >= NO_MODEL, level
             if level != before:
                 self._watching.say(f"load: level {level} of {LEVEL_MAX}")
-            if not self.running and self.session_is_over():
-                self._new_session()
+            if not self.running:
+                self._sessions.renew(quiet=self.floor == "listening" or self._announcing)

@@ -138,6 +138,7 @@ async def _play(scene: Scene, folder: Path, cards: Cards, seed: int) -> Played:
         await _until(asyncio.ensure_future(talk.run()), scene.stop_at_s, clock)
         played.sessions.append(talk.session)
     finally:
+        await clock.sleep(1)  # whoever was announcing hears of the end
         await stopped(beside)
         await speaker.aclose()
         await ledger.aclose()

@@ -190,17 +190,26 @@ def test_whoever_has_the_floor_is_not_talked_over(tmp_path: Path) -> None:
     assert [turn.reply for turn in told.turns] == ["Breakfast is served from half past six."]
 
 
-@pytest.mark.parametrize("stop_at_s", [AT_S + step for step in (0.05, 0.5, 2.0)])
-def test_a_robot_that_is_stopped_announces_no_more(tmp_path: Path, stop_at_s: float) -> None:
+@pytest.mark.parametrize(("stop_at_s", "some"), [(AT_S + 0.05, False), (AT_S + 1.0, True), (AT_S + 3.0, True)])
+def test_a_robot_that_is_stopped_announces_no_more(tmp_path: Path, stop_at_s: float, some: bool) -> None:
     told = played(tmp_path, Scene(sound((1.0, False)), hearing=HEARING, stop_at_s=stop_at_s, announcements=[(AT_S, NEWS)]))
-    assert sum(told.announced) < len(NEWS)
+    (heard,) = told.announced
+    assert 0 < heard < len(NEWS) if some else heard == 0
 
 
 def test_the_silence_that_ends_a_session_goes_on_through_an_announcement(tmp_path: Path) -> None:
-    frames = sound(*QUESTION, (12.0, False), (1.5, True))
-    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=8, announcements=[(6.5, NEWS)]))
+    frames = sound(*QUESTION, (14.0, False), (1.5, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=10, announcements=[(6.5, NEWS)]))
     first, second = told.turns
     assert told.announced == [len(NEWS)]
+    assert first.session_id != second.session_id
+
+
+def test_who_speaks_into_an_announcement_after_that_silence_is_another_guest(tmp_path: Path) -> None:
+    frames = sound(*QUESTION, (8.5, False), (1.5, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=5, announcements=[(6.5, NEWS)]))
+    first, second = told.turns
+    assert 0 < told.announced[0] < len(NEWS)
     assert first.session_id != second.session_id
 
 

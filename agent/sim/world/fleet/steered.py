@@ -69,7 +69,7 @@ class OnPaper(Attending):
         await self._clock.sleep(self._chance_s())
         self._did("speak", text)
         await self._clock.sleep(self._chance_s())
-        return {"said": text, "session_id": "on paper"}
+        return {"said": text, "characters": len(text), "characters_heard": len(text), "session_id": "on paper"}
 
     def forget(self, session_id: str) -> None:
         self._did("forget", session_id)

@@ -1,0 +1,134 @@
+"""A robot that is told to say something, between guests: on the real conversation, ears and books, in simulated time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.audio.files import FileMicrophone, FileSpeaker
+from agent.dialog.announce import Announcer
+from agent.dialog.live import Conversation
+from agent.dialog.live.watching import Watching
+from agent.dialog.wording.phrases import phrases
+from agent.errors import BadInput, EngineFailed
+from agent.live import Apologies, Hall, Live, Patient
+from agent.sim.talk import Played, Scene, _Ledger, _robot, sound
+from agent.sim.world.inline import InlineWriter
+from agent.sim.world.loop import RobotClock, run
+from agent.store.verify import verify_books
+from agent.talking.attending import CALM_SECONDS, Attending
+from tests.dialog.live.test_live import HEARING, NEWS, Offering, Options
+from tests.dialog.test_books import books_on
+from tests.store.test_ledger import ROBOT
+
+SENTENCES = ("The bar closes in ten minutes.", "The pool closes in twenty.", "The garden is open all night.", "Have a nice evening.")
+
+
+class House:
+    """A robot that attends, with no engine but scripted ones."""
+
+    def __init__(self, scene: Scene, folder: Path) -> None:
+        self.clock, self.played = RobotClock(1), Played()
+        self._ledger = _Ledger(folder, ROBOT, self.clock, writer=InlineWriter)
+        self._ledger.allows = scene.room
+        robot, hearing = _robot(scene, books_on(self._ledger, self.clock), self.clock, self.played)
+        app: Any = SimpleNamespace(clock=self.clock, announcer=Announcer(robot), phrases=phrases("en"), apology="We are full. " * 6)
+        self.app = app
+        self.attending = Attending(app, self.played.said.append)
+        self._speaker = FileSpeaker(folder / "out.wav", self.clock)
+        microphone = FileMicrophone(scene.frames, self.clock, scene.silence_after_s)
+        free = self.attending._free
+        listening = Patient(free, microphone, *hearing, scene.hearing, self.clock, told=self.played.said.append)
+        watching = Watching(
+            Apologies(app, self.played.said.append).say, lambda turn, _: self.played.turns.append(turn), self.played.floors.append
+        )
+        self.conversation = Conversation(robot, listening, self._speaker, watching, silence_s=scene.silence_s)
+        self.attending._live = Live(self.conversation, listening, Hall(microphone, self._speaker))
+
+    async def during(self, story: Callable[["House"], Awaitable[None]]) -> None:
+        conversing = asyncio.ensure_future(self.conversation.run())
+        try:
+            await story(self)
+            await conversing
+        finally:
+            await self._speaker.aclose()
+            await self._ledger.aclose()
+
+
+def played(folder: Path, scene: Scene, story: Callable[[House], Awaitable[None]]) -> Played:
+    async def main() -> Played:
+        house = House(scene, folder)
+        await house.during(story)
+        return house.played
+
+    told = run(main())
+    assert verify_books(folder).whole
+    return told
+
+
+def test_a_guest_who_asks_while_it_is_made_is_answered_before_the_next_sentence(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        told = await house.attending.speak(" ".join(SENTENCES))
+        assert told["characters_heard"] == told["characters"] == sum(map(len, SENTENCES))
+        assert len(house.played.turns) == 1  # before it began to sound
+
+    scene = Scene(sound((0.5, False), (0.8, True)), steps_s={"tts": 2.5}, hearing=HEARING, silence_after_s=40)
+    told = played(tmp_path, scene, story)
+    assert (told.turns[0].speech_end_to_first_audio_ms or 0) < 6_000  # one sentence of the news, and its own
+
+
+@pytest.mark.parametrize("into_it_s", [-1.0, 1.0])
+def test_who_accepts_a_person_is_heard_also_where_an_announcement_comes_between(tmp_path: Path, into_it_s: float) -> None:
+    offered_s = 5.9
+
+    async def story(house: House) -> None:
+        await house.clock.sleep(3)
+        await house.attending.speak(NEWS)
+
+    frames = sound((0.5, False), (1.5, True), (offered_s + CALM_SECONDS + into_it_s - 2.0, False), (0.6, True))
+    options: Options = {"asr": {"transcripts": ["where is the casino", "yes please"]}}
+    told = played(tmp_path, Scene(frames, options, hearing=HEARING, mind=Offering(), silence_after_s=25), story)
+    assert [why for why, _, _ in told.calls] == ["agreed"]
+    assert ("hushed" in told.floors) == (into_it_s > 0)
+
+
+def test_an_apology_is_heard_before_an_announcement(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        while house.played.floors[-2:] != ["answering", "listening"]:
+            await house.clock.sleep(0.05)
+        assert house.attending.busy  # so nobody else asks the voice for anything
+        await house.attending.speak(NEWS)
+        assert house.played.floors.count("speaking") == 2
+
+    scene = Scene(sound((0.5, False), (1.5, True)), {"llm": {"replies": ["fail: it burns"]}}, {"tts": 1.0}, HEARING, silence_after_s=25)
+    played(tmp_path, scene, story)
+
+
+def test_a_voice_that_was_lowered_by_who_is_not_listened_to_any_more_is_raised(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        while house.conversation.floor != "speaking":
+            await house.clock.sleep(0.05)
+        house.conversation.startled()
+
+    frames = sound((0.5, False), (2.5, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, room=lambda _: False), story)
+    assert told.floors[-4:] == ["speaking", "doubting", "speaking", "listening"]
+
+
+def test_what_can_not_be_said_is_told_in_a_line(tmp_path: Path) -> None:
+    async def silence(*_: object) -> None: ...
+
+    async def story(house: House) -> None:
+        with pytest.raises(BadInput, match="there is nothing in it that can be said; give it words"):
+            await house.attending.speak(" ")
+        house.app.announcer = SimpleNamespace(say=silence)
+        with pytest.raises(EngineFailed, match="the voice said nothing"):
+            await house.attending.speak("Hello.")
+        house.attending._live = None
+        with pytest.raises(EngineFailed, match="the robot has no loudspeaker now: it is being started"):
+            await house.attending.speak("Hello.")
+
+    played(tmp_path, Scene(sound((0.1, False)), hearing=HEARING), story)
