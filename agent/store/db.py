@@ -23,7 +23,16 @@ BUSY_MS = 5_000
 WAL_BYTES_MAX = 4 * 1024 * 1024
 """What the write-ahead log is cut back to once its pages are in the file; it grows beyond only while a reader holds it."""
 
-SETTINGS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_MS}", f"journal_size_limit={WAL_BYTES_MAX}")
+CACHE_KIB = 256
+"""Pages a connection keeps. A ledger is written at its end: more of them are only held, after some hundred turns."""
+
+SETTINGS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    f"busy_timeout={BUSY_MS}",
+    f"journal_size_limit={WAL_BYTES_MAX}",
+    f"cache_size=-{CACHE_KIB}",
+)
 
 DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What reading a file that is not what was written can raise: SQLite's errors, and Python's on text or integers that are none."""
