@@ -201,7 +201,7 @@ def test_a_robot_is_busy_while_somebody_speaks_or_asks() -> None:
     attending = Attending(SimpleNamespace(clock=SimulatedClock(seed=1)), lambda _: None)  # type: ignore[arg-type]
     told = [attending.busy]
     for idle in (False, True):
-        attending._live = SimpleNamespace(idle=idle)  # type: ignore[assignment]
+        attending._live = SimpleNamespace(idle=idle, conversation=SimpleNamespace(quiet_s=0.0))  # type: ignore[assignment]
         told.append(attending.busy)
     assert told == [False, True, False]
 
