@@ -89,7 +89,8 @@ class Live:
     @property
     def idle(self) -> bool:
         """Nobody has the floor or seems to take it, and nothing is being answered."""
-        return self.conversation.idle and not self.listening.stirring and not self.listening.holding
+        stirs = self.listening.stirring and self.hall.microphone.health()["hearing"]  # one that is gone may have left off in a noise
+        return self.conversation.idle and not stirs and not self.listening.holding
 
     @property
     def heard(self) -> tuple[int, int]:
@@ -154,9 +155,10 @@ class Apologies:
         pieces, heard = list[Speech](), 0
         try:
             await self._app.announcer.say(text, pieces.append, clock.new_id())
-            heard = await announce(pieces)
+            heard = await announce(pieces) if pieces else 0
         finally:
-            self._again_at = clock.monotonic() + (APOLOGY_SECONDS if heard else 0)
+            spoken_over = pieces and not heard
+            self._again_at = clock.monotonic() + (0 if spoken_over else APOLOGY_SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,9 @@ async def kept(work: Callable[[], Awaitable[None]], clock: Clock, say: Callable[
         began = clock.monotonic()
         try:
             await work()
-        except Exception as error:  # noqa: BLE001  whatever it is: a robot does not go without a part of it until somebody comes
+        except Exception as error:  # whatever it is: a robot does not go without a part of it until somebody comes
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # it was stopped, and failed at that
             line = f"{type(error).__name__}: {' '.join(str(error).split())}"
         else:
             return
@@ -35,19 +37,24 @@ class Errands:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     def __bool__(self) -> bool:
         """Something is under way."""
         return bool(self._tasks)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Returns at once."""
+        """Returns at once; after the end nothing is begun."""
+        if self._closed:
+            work.close()
+            return
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
         """Stops what is under way."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -18,7 +18,7 @@ from agent.profile import Sound
 from agent.sim.clock import SimulatedClock
 from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
 from agent.sim.world.loop import RobotClock, run
-from agent.tasks import AGAIN_S_MAX, AGAIN_S_MIN, kept, stopped, to_its_end
+from agent.tasks import AGAIN_S_MAX, AGAIN_S_MIN, Errands, kept, stopped, to_its_end
 
 Close = Callable[[], Awaitable[object]]
 
@@ -124,6 +124,45 @@ def test_whoever_closes_something_and_is_cancelled_hears_of_it(made: Callable[[]
         await close()
 
     play(main())
+
+
+def test_what_fails_while_it_is_stopped_is_not_begun_again() -> None:
+    async def main() -> None:
+        async def fails_at_the_end() -> None:
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                raise OSError("gone")
+
+        said: list[str] = []
+        task = asyncio.create_task(kept(fails_at_the_end, SimulatedClock(), said.append))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+        assert task.done()
+        assert (str(task.exception()), said) == ("gone", [])
+
+    asyncio.run(main())
+
+
+def test_errands_are_stopped_and_none_is_begun_after_the_end() -> None:
+    async def main() -> None:
+        errands, done = Errands(), list[str]()
+
+        async def errand(name: str, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            done.append(name)
+
+        errands.begin(errand("short", 0))
+        errands.begin(errand("long", 1000))
+        assert errands
+        await asyncio.sleep(0.01)
+        await errands.aclose()
+        errands.begin(errand("late", 0))
+        await asyncio.sleep(0.01)
+        assert (done, bool(errands)) == (["short"], False)
+
+    asyncio.run(main())
 
 
 def test_what_dies_is_begun_again_after_a_pause_that_grows_and_said_once() -> None:

@@ -3,9 +3,9 @@
     take (link's callback) -> waits, at most WAITING_MAX -> judged (`order`) -> accepted, durable, confirmed -> waits -> run
                               dropped when it is nothing to this robot, and confirmed; refused, durable, confirmed
 
-A command that only answers is run where it was judged, so it waits for none; what goes beyond AHEAD_MAX that wait to be run is
-refused as busy. While the books have no room only what `helps` is taken, and of what is refused then nothing is written but its seq:
-it is told once, at best effort, for the room that is left is there for records of usage.
+A command that only answers is run where it was judged, so it waits for none but what waits for a restart; what goes beyond AHEAD_MAX
+that wait to be run is refused as busy. While the books have no room only what `helps` is taken, and of what is refused then nothing is
+written but its seq: it is told once, at best effort, for the room that is left is there for records of usage.
 
 What comes too fast of one key waits; the broker keeps back what goes beyond sixteen that are not confirmed. What nobody signed is
 counted and never written down. A ledger that refuses makes all wait: nothing is run or confirmed that is not durable.
@@ -269,7 +269,7 @@ class Executor:
         await self._ahead.join()
         if self._ended:
             await self._clock.sleep(ENDING_S)
-        self._ending = False
+        self._ending = self._ended = False
 
     def _bucket(self, key_id: str) -> Bucket:
         if key_id not in self._buckets and len(self._buckets) >= KEYS_MAX:

@@ -24,7 +24,7 @@ WAL_BYTES_MAX = 4 * 1024 * 1024
 """What the write-ahead log is cut back to once its pages are in the file; it grows beyond only while a reader holds it."""
 
 CACHE_KIB = 256
-"""Pages a connection keeps. A ledger is written at its end: more of them are only held, after some hundred turns."""
+"""Pages the writer keeps. A ledger is written at its end: more of them are only held, after some hundred turns."""
 
 SETTINGS = (
     "journal_mode=WAL",
@@ -203,7 +203,8 @@ def migrate(connection: sqlite3.Connection, version_max: int | None = None) -> N
             connection.execute(f"PRAGMA user_version={number}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # a full disk has ended it
+                connection.execute("ROLLBACK")
             raise
 
 

@@ -103,7 +103,7 @@ class Attending:
 
     @property
     def busy(self) -> bool:
-        """Somebody has the floor, a customer or whoever asks besides."""
+        """Somebody has the floor, a customer or whoever asks besides, or waits for it."""
         return self._one_at_a_time.locked() or (self._live is not None and not self._live.idle)
 
     def signs(self) -> tuple[object, object]:

@@ -12,6 +12,7 @@ from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.dialog.announce import Announcer
 from agent.dialog.live import Conversation
 from agent.dialog.live.watching import Watching
+from agent.dialog.turn import Floor
 from agent.dialog.wording.phrases import phrases
 from agent.errors import BadInput, EngineFailed
 from agent.live import Apologies, Hall, Live, Patient
@@ -20,11 +21,19 @@ from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock, run
 from agent.store.verify import verify_books
 from agent.talking.attending import CALM_SECONDS, Attending
-from tests.dialog.live.test_live import HEARING, NEWS, Offering, Options
+from tests.dialog.live.helpers import LONG
+from tests.dialog.live.test_live import HEARING, NEWS, QUESTION, Offering, Options
 from tests.dialog.test_books import books_on
 from tests.store.test_ledger import ROBOT
 
 SENTENCES = ("The bar closes in ten minutes.", "The pool closes in twenty.", "The garden is open all night.", "Have a nice evening.")
+
+
+class Losable(FileMicrophone):
+    lost = False
+
+    def health(self) -> dict[str, Any]:
+        return {**super().health(), "hearing": not self.lost}
 
 
 class House:
@@ -32,6 +41,7 @@ class House:
 
     def __init__(self, scene: Scene, folder: Path) -> None:
         self.clock, self.played = RobotClock(1), Played()
+        self.since_s: list[float] = []
         self._ledger = _Ledger(folder, ROBOT, self.clock, writer=InlineWriter)
         self._ledger.allows = scene.room
         robot, hearing = _robot(scene, books_on(self._ledger, self.clock), self.clock, self.played)
@@ -39,14 +49,16 @@ class House:
         self.app = app
         self.attending = Attending(app, self.played.said.append)
         self._speaker = FileSpeaker(folder / "out.wav", self.clock)
-        microphone = FileMicrophone(scene.frames, self.clock, scene.silence_after_s)
+        self.microphone = microphone = Losable(scene.frames, self.clock, scene.silence_after_s)
         free = self.attending._free
         listening = Patient(free, microphone, *hearing, scene.hearing, self.clock, told=self.played.said.append)
-        watching = Watching(
-            Apologies(app, self.played.said.append).say, lambda turn, _: self.played.turns.append(turn), self.played.floors.append
-        )
+        watching = Watching(Apologies(app, self.played.said.append).say, lambda turn, _: self.played.turns.append(turn), self._changed)
         self.conversation = Conversation(robot, listening, self._speaker, watching, silence_s=scene.silence_s)
         self.attending._live = Live(self.conversation, listening, Hall(microphone, self._speaker))
+
+    def _changed(self, floor: Floor) -> None:
+        self.played.floors.append(floor)
+        self.since_s.append(self.clock.monotonic())
 
     async def during(self, story: Callable[["House"], Awaitable[None]]) -> None:
         conversing = asyncio.ensure_future(self.conversation.run())
@@ -107,15 +119,61 @@ def test_an_apology_is_heard_before_an_announcement(tmp_path: Path) -> None:
     played(tmp_path, scene, story)
 
 
-def test_a_voice_that_was_lowered_by_who_is_not_listened_to_any_more_is_raised(tmp_path: Path) -> None:
+def test_an_apology_that_asks_to_say_it_again_is_left_time_for_it(tmp_path: Path) -> None:
     async def story(house: House) -> None:
-        while house.conversation.floor != "speaking":
+        await house.clock.sleep(1)
+        await house.attending.speak("Hello.")  # which is made while the apology sounds
+        assert house.played.floors[-4:] == ["speaking", "listening", "speaking", "listening"]
+        assert house.since_s[-2] - house.since_s[-3] >= CALM_SECONDS
+
+    options: Options = {"asr": {"transcripts": ["fail: it burns"]}}
+    played(tmp_path, Scene(sound((0.5, False), (1.5, True)), options, hearing=HEARING, silence_after_s=25), story)
+
+
+def test_without_room_on_the_books_whoever_speaks_stops_an_announcement(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        told = await house.attending.speak(NEWS)
+        assert 0 < told["characters_heard"] < len(NEWS) / 2
+
+    frames = sound((CALM_SECONDS + 2.0, False), (1.0, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, room=lambda _: False, silence_after_s=20), story)
+    assert told.floors[-2:] == ["speaking", "listening"]  # the apology
+
+
+def test_a_microphone_that_is_lost_in_a_noise_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def story(house: House) -> None:
+        live = house.attending._live
+        assert live is not None
+        while not live.listening.stirring:
+            await house.clock.sleep(0.01)
+        told = [house.attending.busy]
+        house.microphone.lost = True
+        told.append(house.attending.busy)
+        house.microphone.lost = False
+        assert told == [True, False]
+
+    played(tmp_path, Scene(sound((0.5, False), (0.1, True)), hearing=HEARING), story)
+
+
+@pytest.mark.parametrize(
+    ("room", "parts"),
+    [
+        (lambda _: False, ((0.5, False), (2.5, True))),  # into the apology
+        (lambda turn: turn == 1, (*QUESTION, (3.0, False), (2.0, True))),  # into an answer
+    ],
+)
+def test_a_voice_that_was_lowered_for_who_is_not_listened_to_is_raised_when_he_ends(tmp_path: Path, room: Any, parts: Any) -> None:
+    async def story(house: House) -> None:
+        live = house.attending._live
+        assert live is not None
+        while not (house.conversation.floor == "speaking" and live.listening.speaking):
             await house.clock.sleep(0.05)
         house.conversation.startled()
 
-    frames = sound((0.5, False), (2.5, True))
-    told = played(tmp_path, Scene(frames, hearing=HEARING, room=lambda _: False), story)
-    assert told.floors[-4:] == ["speaking", "doubting", "speaking", "listening"]
+    scene = Scene(sound(*parts), {"llm": {"replies": [LONG]}}, hearing=HEARING, room=room, silence_after_s=20)
+    floors = played(tmp_path, scene, story).floors
+    lowered = len(floors) - 1 - floors[::-1].index("doubting")
+    assert floors[lowered - 1 : lowered + 2] == ["speaking", "doubting", "speaking"]
 
 
 def test_what_can_not_be_said_is_told_in_a_line(tmp_path: Path) -> None:

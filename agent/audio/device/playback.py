@@ -11,27 +11,21 @@ noticed at the next probe. The reference has a block when it is handed out, and 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
-import soxr
-
-from agent.audio.device.frames import QUALITY
 from agent.audio.device.holder import Holder, Say
 from agent.audio.device.library import Library, Stream
-from agent.audio.device.line import Line, Samples, silent
+from agent.audio.device.line import Line, silent
+from agent.audio.device.rates import DOWN, LINE_HZ, Down, Rated
 from agent.audio.device.system import SoundSystem
 from agent.audio.device.watch import ENDED, WHY, Cure, Verdict, Watch
 from agent.audio.devices import Device
 from agent.clock import Clock
+from agent.errors import plainly
 from agent.ports import Sounding
 from agent.profile import Sound
 from agent.tasks import kept, stopped
 from agent.values import RATE_HZ, Speech
-
-LINE_HZ = 48_000
-"""What most devices play natively; another rate is resampled on the way out."""
 
 TICK_SECONDS = 0.1
 """How often the stream is looked at."""
@@ -43,11 +37,6 @@ PROBE_SECONDS, PROBED_SECONDS = 10.0, 0.25
 """A stream that rests is tried so often, for so long once it runs."""
 
 POLL_SECONDS = 0.01
-
-DOWN = LINE_HZ // RATE_HZ
-
-SETTLED_SAMPLES = LINE_HZ // 10
-"""After so much silence there is nothing else in a resampler, which holds 6 ms."""
 
 REFERENCE_SECONDS = 2
 """Played sound that nobody has fetched; a microphone that is gone fetches none."""
@@ -81,8 +70,8 @@ class DeviceSpeaker:
         self._taken = (0, 0.0)  # samples since the stream was opened, and when the last of them were
         self._judged = 0  # of them
         self._played: deque[bytes] = deque(maxlen=blocks)
-        self._to_reference = _Down()
-        self._rated: _Rated | None = None
+        self._to_reference = Down()
+        self._rated: Rated | None = None
         self._gone_since: float | None = None
         self._resting = False
         self._waking = False  # it goes on, and has not taken anything yet
@@ -96,7 +85,7 @@ class DeviceSpeaker:
     def start(self) -> None:
         """Opens the device in the background, as `play` would, only earlier."""
         if self._keeping is None:
-            self._keeping = asyncio.create_task(kept(self._keep, self._clock, lambda line: self._say(f"speaker: {line}")))
+            self._keeping = asyncio.create_task(kept(self._keep, self._clock, lambda _: None))
 
     def play(self, speech: Speech) -> Sounding:
         self.start()
@@ -147,18 +136,24 @@ class DeviceSpeaker:
             await self._holder.aclose()
 
     async def _keep(self) -> None:
-        while True:
-            stream = self._holder.stream or await self._open()
-            if self._resting:
-                await self._stir_or_look()
-            else:
-                await self._clock.sleep(TICK_SECONDS)
-            still_there = self._holder.stream is stream
-            if still_there and not self._resting:
-                await self._examine(stream)
-                await self._rest_if_idle(stream)
-            elif still_there and (self._stirred.is_set() or self._clock.monotonic() >= self._probe_at):
-                await self._wake(stream)
+        try:
+            while True:
+                await self._look_after(self._holder.stream or await self._open())
+        except Exception as error:
+            await self._holder.drop(plainly(error))  # speech runs off meanwhile
+            raise
+
+    async def _look_after(self, stream: Stream) -> None:
+        if self._resting:
+            await self._stir_or_look()
+        else:
+            await self._clock.sleep(TICK_SECONDS)
+        still_there = self._holder.stream is stream
+        if still_there and not self._resting:
+            await self._examine(stream)
+            await self._rest_if_idle(stream)
+        elif still_there and (self._stirred.is_set() or self._clock.monotonic() >= self._probe_at):
+            await self._wake(stream)
 
     async def _stir_or_look(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -199,7 +194,7 @@ class DeviceSpeaker:
 
     async def _open(self) -> Stream:
         self._taken, self._judged = (0, 0.0), 0  # of the stream before
-        self._resting = self._waking = False
+        self._resting = self._waking = self._retiring = False
         stream = await self._holder.open(self._opening)
         self._run_off()
         self._gone_since = None
@@ -225,7 +220,7 @@ class DeviceSpeaker:
         if true_hz == LINE_HZ:
             return self._next(samples, now + in_s)
         if self._rated is None or self._rated.rate_hz != true_hz:
-            self._rated = _Rated(true_hz, self._next)
+            self._rated = Rated(true_hz, self._next)
         return self._rated.take(samples, now + in_s)
 
     def _next(self, samples: int, at: float) -> bytes:
@@ -262,39 +257,3 @@ class DeviceSpeaker:
             samples = int((self._clock.monotonic() - self._gone_since) * LINE_HZ)
             self._gone_since += samples / LINE_HZ
             self._line.skip(samples)
-
-
-class _Down:
-    """From the line's rate to that of what is heard, without work for what is silence."""
-
-    def __init__(self) -> None:
-        self._resampler = soxr.ResampleStream(LINE_HZ, RATE_HZ, 1, dtype="int16", quality=QUALITY)
-        self._silent = 0  # samples of silence that went in last
-
-    def take(self, pcm: bytes) -> bytes:
-        samples = len(pcm) // 2
-        nothing = pcm is silent(samples)
-        if nothing and self._silent >= SETTLED_SAMPLES and samples % DOWN == 0:
-            return silent(samples // DOWN)
-        self._silent = self._silent + samples if nothing else 0
-        sound: Samples = self._resampler.resample_chunk(np.frombuffer(pcm, "<i2"))
-        return sound.tobytes()
-
-
-class _Rated:
-    """Between the line and a device of another rate."""
-
-    def __init__(self, rate_hz: float, take: Callable[[int, float], bytes]) -> None:
-        self.rate_hz = rate_hz
-        self._take = take
-        self._resampler = soxr.ResampleStream(LINE_HZ, rate_hz, 1, dtype="int16", quality=QUALITY)
-        self._held = bytearray()
-
-    def take(self, samples: int, at: float) -> bytes:
-        while len(self._held) < samples * 2:
-            at_there = at + len(self._held) / 2 / self.rate_hz
-            pcm = self._take(max(1, round(samples * LINE_HZ / self.rate_hz)), at_there)
-            self._held += self._resampler.resample_chunk(np.frombuffer(pcm, "<i2")).tobytes()
-        taken = bytes(self._held[: samples * 2])
-        del self._held[: samples * 2]
-        return taken

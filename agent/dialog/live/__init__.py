@@ -20,7 +20,7 @@ from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Loa
 from agent.dialog.live.remembering import has_offered, remember
 from agent.dialog.live.running import Running
 from agent.dialog.live.sessions import Sessions
-from agent.dialog.live.watching import Watching, Why
+from agent.dialog.live.watching import Watching
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor, Happening, step
 from agent.dialog.wording.intents import consent, polite_noise
@@ -97,7 +97,7 @@ class Conversation:
     @property
     def quiet_s(self) -> float:
         """Seconds since somebody had the floor."""
-        return self.clock.monotonic() - self._sessions.quiet_since if self.floor == "listening" else 0.0
+        return self._sessions.calm_s if self.floor == "listening" else 0.0
 
     def _take(self, event: SpeechEvent) -> None:
         newest = self.running[-1].ears if self.running else None
@@ -119,7 +119,7 @@ class Conversation:
             case Resumed() if newest is not None:
                 newest.lulled = False
                 self._happen("resumed")
-            case Ended(_, quiet_ms) if newest is not None:
+            case Ended(_, quiet_ms) if newest is not None and newest.ended_at is None:
                 newest.end(self.clock.monotonic() - (quiet_ms + self._listener.lag_ms) / 1000)
                 self._happen("ended")
             case Ended():
@@ -163,8 +163,8 @@ class Conversation:
             self._listener.robot_speaks = self.floor in ("speaking", "doubting")
             self._watching.floor(self.floor)
             self._lag.attend(self.clock.monotonic(), idle=self.floor == "listening")
-        if self.floor == "listening" != before and not self._announcing:
-            self._sessions.quiet_since = self.clock.monotonic()
+        if self.floor == "listening" != before:
+            self._sessions.fell_quiet(announced=self._announcing)
 
     def _open(self) -> None:
         """Begins to recognise a new utterance; its answer waits until what it interrupts is off the engines."""
@@ -226,7 +226,7 @@ class Conversation:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
         if isinstance(failure, LedgerFull):
-            self._apologise("full")
+            self._errands.begin(self._watching.apologise("full", self.announce))
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
@@ -234,17 +234,16 @@ class Conversation:
             self.running.remove(running)
             remember(self.session, running.exchange, self._robot.manner, ended=True)
             if newest and self.floor == "hushed":
+                if self._announcing and isinstance(failure, LedgerFull):
+                    self._give_up([])  # nobody can recognise what was said, and this can wait
                 self._goes_on()
             elif newest:
                 self._happen("done")
                 if failed := running.exchange.came_to_nothing:
-                    self._apologise(failed)
+                    self._errands.begin(self._watching.apologise(failed, self.announce))
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
-
-    def _apologise(self, why: Why) -> None:
-        self._errands.begin(self._watching.apologise(why, self.announce))
 
     def _interrupt(self) -> None:
         self._give_up(self.running[:-1])

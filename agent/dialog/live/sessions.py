@@ -13,13 +13,23 @@ class Sessions:
         self._clock = clock
         self._language: Language = language
         self._silence_s = silence_s
-        self.quiet_since = clock.monotonic()
-        """When somebody had the floor last."""
+        self._quiet_since = self._calm_since = clock.monotonic()
         self.now = self._new()
+
+    @property
+    def calm_s(self) -> float:
+        """Seconds since anybody has spoken, the robot included."""
+        return self._clock.monotonic() - self._calm_since
+
+    def fell_quiet(self, *, announced: bool) -> None:
+        """Nobody has the floor from now on; `announced`: the robot had it with what nobody asked for, which ends no guest's silence."""
+        self._calm_since = self._clock.monotonic()
+        if not announced:
+            self._quiet_since = self._calm_since
 
     def renew(self, *, quiet: bool = False) -> None:
         """Begins another where this one is over; `quiet`: nobody has the floor, or the robot with what nobody asked for."""
-        silent = quiet and self._clock.monotonic() - self.quiet_since > self._silence_s
+        silent = quiet and self._clock.monotonic() - self._quiet_since > self._silence_s
         if self.now.turns > 0 and (self.now.over or silent):
             self.now = self._new()
 

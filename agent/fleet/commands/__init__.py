@@ -53,7 +53,7 @@ class Spec(Generic[Given]):
     idempotent: bool
     """Done twice is as good as done once: after a power cut it is run again."""
     quick: bool = False
-    """It only answers, and waits for none that is under way."""
+    """It only answers, and waits for none that is under way; behind what waits for a restart it waits as well."""
     ends: bool = False
     """It ends the agent: its success is written down before it is run."""
     helps: bool = False

@@ -243,11 +243,42 @@ def test_a_speaker_is_looked_after_again_when_that_has_failed_in_a_way_nobody_fo
 
         monkeypatch.setattr(room.speaker, "_open", fails_twice)
         room.speaker.start()
+        await room.clock.sleep(0.1)
+        began, unheard = room.clock.monotonic(), room.speaker.play(speech(0.5, "hello"))
+        await room.speaker.quiet()  # it runs off
+        assert (unheard.heard, room.clock.monotonic() - began < 1) == (0, True)
+        assert room.speaker.health()["why"].startswith("RuntimeError at ")
         await room.clock.sleep(5)
         assert len(tries) == 3
-        assert room.said[0] == "speaker: RuntimeError: no luck"
         sounding = room.speaker.play(speech(0.5, "hello"))
         await room.speaker.quiet()
+        assert (sounding.heard, room.speaker.health()["why"]) == (len("hello"), "")
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+def test_a_speaker_that_could_not_be_put_to_rest_is_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        room = Room(hall(), voice())
+        rests, failed = room.speaker._holder.rest, list[float]()
+
+        async def fails_once(retires: Callable[[], bool]) -> None:
+            if failed:
+                return await rests(retires)
+            assert retires()
+            failed.append(room.clock.monotonic())
+            raise RuntimeError("it does not want to")
+
+        monkeypatch.setattr(room.speaker._holder, "rest", fails_once)
+        room.speaker.start()
+        while not failed:
+            await room.clock.sleep(0.1)
+        while room.speaker.health()["why"] or not room.speaker.health()["reopened"]:
+            await room.clock.sleep(0.01)
+        sounding = room.speaker.play(speech(0.5, "hello"))
+        async with asyncio.timeout(10):
+            await room.speaker.quiet()
         assert sounding.heard == len("hello")
         await room.speaker.aclose()
 
