@@ -26,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 
 PATIENCE_S = 60
 
+TRIES = 3
+"""A busy machine loses sound, and what is left of a torn echo is taken for somebody."""
+
 NEWS = "The bar closes at 10:30 pm. A lemonade is $12.50."
 
 STORY = "Our garden has many old trees. " * 8
@@ -53,9 +56,12 @@ async def announced(hall: Hall, robot: Announcer, question: Path) -> tuple[Any, 
     """What was told of the news, and its sound; and what was told of a story into which somebody asks."""
     clock = SystemClock()
     assert await robot.told() == "listening"
-    began = clock.monotonic()
-    robot.say(NEWS)
-    news = await robot.told()
+    for _ in range(TRIES):
+        began = clock.monotonic()
+        robot.say(NEWS)
+        news = await robot.told()
+        if news["characters_heard"] == news["characters"]:
+            break
     await clock.sleep(0.3)  # the last of it is on its way
     _, sound = hall.heard_since(began)
     began = clock.monotonic()
@@ -95,8 +101,8 @@ def test_what_it_announces_is_heard_in_its_own_echo_and_gives_way_to_a_guest(tmp
     assert 0 < story["characters_heard"] < story["characters"]
     assert verify_books(tmp_path).whole
     stages = [record["data"] for record in LedgerReader(tmp_path).records("usage")]
-    said = [one for one in stages if one["session_id"] in (news["session_id"], story["session_id"])]
-    assert {(one["stage"], one["outcome"]) for one in said} == {("tts", "completed")}
-    assert len(said) == 3  # a sentence each, and one that is said again and again costs once
-    (asked,) = {one["session_id"] for one in stages} - {news["session_id"], story["session_id"]}
+    asked = {one["turn_id"] for one in stages if one["stage"] == "asr"}
+    announced = [one for one in stages if one["turn_id"] not in asked]
+    assert {(one["stage"], one["outcome"]) for one in announced} == {("tts", "completed")}
+    assert len(announced) == 3  # a sentence each, and one that is said again and again costs once
     assert asked
