@@ -71,10 +71,9 @@ class Child:
             return
         tidy()  # loading leaves a tokenizer's or a graph's weight in pages that nobody needs any more
         self._send("ready")
-        threading.Thread(target=map_whole, args=(settings_frame[1].files.values(),), daemon=True).start()
         threading.Thread(target=self._read, daemon=True).start()
         while True:
-            kind, call, *_ = self._newer or self._when_idle()
+            kind, call, *_ = self._newer or self._when_idle(settings_frame[1].files.values())
             self._newer = None
             if kind == "open":
                 self._run(worker, call)
@@ -127,12 +126,14 @@ class Child:
             self._flush()
         return frame or self._inbox.get()
 
-    def _when_idle(self) -> Frame:
-        """The next frame; meanwhile, if it does not come soon, memory is given back."""
+    def _when_idle(self, files: Iterable[Path]) -> Frame:
+        """The next frame; meanwhile, if it does not come soon, memory is given back, and what is mapped of these files is there: a start
+        is busy enough."""
         try:
             return self._inbox.get(timeout=TIDY_SECONDS)
         except queue.Empty:
             tidy()
+            map_whole(files)
             return self._inbox.get()
 
     def _read(self) -> None:
