@@ -109,13 +109,9 @@ class Telemeter:
         """Until cancelled. While the link is away nothing is measured; what it does not take is forgotten."""
         while True:
             await link.ready()
-            try:
-                answer = await link.post(wire.TELEMETRY, written(await self.measured()))
-            except Exception as error:  # noqa: BLE001  a robot does not end because it can't be measured
-                self._complain("all", f"{type(error).__name__}: {error}")
-            else:
-                if isinstance(answer, Refused):
-                    self._complain("all", answer.why)
+            answer = await link.post(wire.TELEMETRY, written(await self.measured()))
+            if isinstance(answer, Refused):
+                self._complain("all", answer.why)
             await self._clock.sleep(self._interval_s * self._chance.uniform(1 - JITTER, 1 + JITTER))
 
     async def measured(self) -> Telemetry:

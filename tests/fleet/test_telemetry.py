@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agent.errors import LedgerDamaged
 from agent.fleet.telemetry import INTERVAL_SECONDS, JITTER, TURNS_MAX, Gauges, Rtf, Telemeter, free_mb, hottest_c
 from agent.ports import Refused, Retry
 from agent.sim.clock import SimulatedClock
+from agent.tasks import kept
 from agent.values import Outcome, Stage, StageResult, StageTimes, StageUsage, Turn
 from tests.fleet.scripted_link import ScriptedLink
 
@@ -150,9 +152,11 @@ def test_a_childs_computing_and_memory_count_also_after_its_end(tmp_path: Path) 
     assert buried.cpu_percent < (after.cpu_percent or 0) / 4  # what it had used is not told twice
 
 
-def told_until(link: ScriptedLink, telemeter: Telemeter, done: Callable[[], object]) -> None:
+def told_until(link: ScriptedLink, telemeter: Telemeter, done: Callable[[], object], said: Callable[[str], None] = lambda _: None) -> None:
+    """As who steers keeps it going."""
+
     async def story() -> None:
-        task = asyncio.create_task(telemeter.run(link))
+        task = asyncio.create_task(kept(partial(telemeter.run, link), SimulatedClock(), said))
         async with asyncio.timeout(20):
             while not done():
                 await asyncio.sleep(0.001)
@@ -206,5 +210,5 @@ def test_a_fault_of_ours_does_not_end_it(tmp_path: Path) -> None:
         return {}
 
     link = ScriptedLink()
-    told_until(link, Telemeter(gauges(tmp_path, rtf=rtf), SimulatedClock(), said.append), lambda: link.sent)
-    assert said == ["telemetry: all: RuntimeError: a fault"]
+    told_until(link, Telemeter(gauges(tmp_path, rtf=rtf), SimulatedClock()), lambda: link.sent, said.append)
+    assert said == ["RuntimeError: a fault"]
