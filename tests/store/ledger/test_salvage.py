@@ -240,6 +240,14 @@ def test_a_log_whose_head_is_gone_is_salvaged(world: World, tmp_path: Path) -> N
     assert holes == [(14, 14)], "the long record is in pieces, all others are whole"
 
 
+def test_a_frame_of_no_page_as_a_torn_sector_leaves_it_keeps_no_ledger_from_opening(world: World, tmp_path: Path) -> None:
+    state = killed(world.killed, tmp_path / "state")
+    log = (state / LOG_FILE).read_bytes()
+    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER + 8) + log[LOG_HEADER + 8 :])
+    started(state, SimulatedClock(seed=5))
+    assert gaps(check_nothing_lost(state, world.wrote))
+
+
 @pytest.mark.parametrize("kept", [0, LOG_HEADER - 8], ids=["all of it", "behind its salts"])
 def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: World, tmp_path: Path, kept: int) -> None:
     """All of it is in the file, and nothing new was written yet."""

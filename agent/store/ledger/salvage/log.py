@@ -32,7 +32,7 @@ def _near(one: bytes, other: bytes) -> bool:
 
 def _transactions(frames: list[Frame]) -> int:
     """How many there are at least: each ends with a commit, and none writes a page twice."""
-    pages = [page for page, _, _ in frames]
+    pages = [page for page, _, _ in frames if page]  # in a torn frame it is none
     return max(sum(commit > 0 for _, commit, _ in frames), max(Counter(pages).values(), default=0))
 
 
@@ -52,8 +52,10 @@ def _is_news(log: bytes, frames: list[Frame], page_size: int, salts: bytes, path
     pages = frames[commits[-1]][1]
     with path.open("rb") as file:
         for page, place in last.items():
+            if not 0 < page <= pages:  # torn: nothing was ever written there
+                continue
             file.seek((page - 1) * page_size)
             begin = LOG_HEADER + place * (page_size + FRAME_HEADER) + FRAME_HEADER
-            if 0 < page <= pages and file.read(page_size) != log[begin : begin + page_size]:
+            if file.read(page_size) != log[begin : begin + page_size]:
                 return True
     return False
