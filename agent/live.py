@@ -89,8 +89,7 @@ class Live:
     @property
     def idle(self) -> bool:
         """Nobody has the floor or seems to take it, and nothing is being answered."""
-        stirs = self.listening.stirring and self.hall.microphone.health()["hearing"]  # one that is gone may have left off in a noise
-        return self.conversation.idle and not stirs and not self.listening.holding
+        return self.conversation.idle and not self.listening.stirring and not self.listening.holding
 
     @property
     def heard(self) -> tuple[int, int]:

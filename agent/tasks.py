@@ -78,6 +78,21 @@ async def to_its_end(call: Callable[[], T]) -> T:
     return task.result()
 
 
+async def unhurried(work: Coroutine[Any, Any, T]) -> T:
+    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
 async def first(*awaited: Awaitable[object]) -> bool:
     """Returns when one of them has ended, the others are cancelled; whether it was the first that is named. Raises what it raises."""
     tasks = [asyncio.ensure_future(one) for one in awaited]

@@ -32,6 +32,9 @@ VERDICT_FRAMES = 8_000 // FRAME_MS
 RETRY_SECONDS_FIRST, RETRY_SECONDS_MAX = 0.1, 5.0
 """Pause before the detector is opened again, doubling while it fails without having answered."""
 
+GONE_SECONDS = 2.0
+"""So long a microphone may be gone in the middle of an utterance; then that is over, for whoever speaks when it is back may be another."""
+
 SILENCE_DBFS = -100.0
 
 NO_PARTIALS, NO_VERDICTS = 1, 2
@@ -65,6 +68,7 @@ class Listening:
         self._microphone, self._vad, self._eot = microphone, vad, eot
         self._clock, self._told = clock, told
         self._endpointer = Endpointer(hearing)
+        self._there_at = clock.monotonic()  # the microphone, when last looked at
         self._inbox: asyncio.Queue[HeardFrame | None] = asyncio.Queue()
         self._waiting: deque[HeardFrame] = deque()  # of these the detector has not yet said anything
         self._all_sent = False
@@ -121,6 +125,14 @@ class Listening:
 
     def release(self) -> None:
         self._emit(self._endpointer.release())
+
+    def look(self) -> None:
+        """Ends what a customer does where the microphone has been gone for a while."""
+        now = self._clock.monotonic()
+        if self._microphone.health()["hearing"]:
+            self._there_at = now
+        elif now - self._there_at >= GONE_SECONDS:
+            self._emit(self._endpointer.finish())
 
     async def _pump(self) -> None:
         """Takes frames from the microphone while the detector keeps up."""

@@ -7,6 +7,7 @@ from agent.dialog.exchange.robot import Robot
 from agent.dialog.stage import RunningStage
 from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Appended, OpenCall
+from agent.tasks import unhurried
 from agent.values import Speech
 
 
@@ -26,11 +27,12 @@ class Announcer:
     async def _made(self, said: str, session_id: str) -> tuple[Speech, ...]:
         robot, voice = self._robot, self._robot.stages.tts
         call = OpenCall(robot.clock.new_id(), session_id, "tts", voice.name, voice.model)
-        intent = await self._intended(call)
         running = RunningStage(call, voice, robot.clock, robot.clock.monotonic())
+        intents: list[Appended] = []
         running.known.update(input_tokens=robot.manner.count_spoken(said), characters=len(said))
         spoken: list[Speech] = []
         try:
+            await unhurried(self._intend(call, intents))
             await running.call.send(said)
             await running.call.finish()
             spoken = [speech async for speech in running.call]
@@ -40,15 +42,17 @@ class Announcer:
             spoken = []
             running.end("failed", str(failure))
         finally:
-            await running.call.cancel()
-            result = running.end("interrupted")
-            if intent is not None:
-                with contextlib.suppress(VoxmeterError):
-                    await (robot.books.settle(call, result, intent) if running.call.begun else robot.books.drop([call]))
+            await unhurried(self._close(running, intents))
         return tuple(spoken)
 
-    async def _intended(self, call: OpenCall) -> Appended | None:
-        try:
-            return await self._robot.books.intend([call], begin=[call])
-        except VoxmeterError:
-            return None
+    async def _intend(self, call: OpenCall, intents: list[Appended]) -> None:
+        """To its end, whoever is stopped meanwhile: what the ledger holds must be known here."""
+        with contextlib.suppress(VoxmeterError):
+            intents.append(await self._robot.books.intend([call], begin=[call]))
+
+    async def _close(self, running: RunningStage[str, Speech], intents: list[Appended]) -> None:
+        await running.call.cancel()
+        call, result = running.facts, running.end("interrupted")
+        with contextlib.suppress(VoxmeterError):
+            for intent in intents:
+                await (self._robot.books.settle(call, result, intent) if running.call.begun else self._robot.books.drop([call]))

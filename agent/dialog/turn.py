@@ -7,13 +7,14 @@ Theory of operation. Two can speak, and each may be mistaken about the other. `f
     lulled      the customer has paused; an answer is made ready, unheard
     answering   the customer has finished; the answer has not sounded yet
     holding     the same, and somebody seems to go on speaking: the answer waits
+    withheld    the same, and somebody does: the answer waits until words are heard; a cough lets it sound
     speaking    the robot speaks
     doubting    the robot speaks, lowered: somebody may be interrupting
     hushed      the robot was interrupted and holds its breath until words are heard; a cough lets it go on
 
 A noise becomes speech in two steps (`onset`, then `began` or `false_start`), and speech becomes an interruption in two more (`began`,
 then `words` or `ended` without any). So each step taken too early can be taken back: ducking by raising the voice, hushing by going
-on, an answer begun in a lull by superseding it. What can't be taken back, an answer stopped, waits for words; a voice that is hushed has
+on, an answer begun in a lull by superseding it. What can't be taken back, an answer given up, waits for words; a voice that is hushed has
 already stopped, whatever the word was.
 
 A pair of floor and happening that is not in the table is ignored: happenings of a turn that is over may still arrive.
@@ -21,16 +22,20 @@ A pair of floor and happening that is not in the table is ignored: happenings of
 
 from typing import Literal, NamedTuple
 
-Floor = Literal["listening", "hearing", "lulled", "answering", "holding", "speaking", "doubting", "hushed"]
+Floor = Literal["listening", "hearing", "lulled", "answering", "holding", "withheld", "speaking", "doubting", "hushed"]
 
 Happening = Literal["onset", "false_start", "began", "lull", "resumed", "ended", "words", "nothing", "sounded", "done"]
 """onset, false_start, began, lull, resumed, ended: of the customer's sound. words: it has words in it that matter; nothing: it ended,
 and had none. sounded, done: the first sound of an answer, and its end; or of what nobody asked for, which sounds while nobody speaks."""
 
-Action = Literal["open", "interrupt", "abandon", "hold", "release", "duck", "raise", "pause", "go_on"]
-"""open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. abandon: end whatever is
-under way. hold, release: keep an answer from sounding, and let it. duck, raise: lower the voice, and raise it. pause, go_on: stop the
-voice in mid-word, and go on from there."""
+Action = Literal["open", "interrupt", "forget", "hold", "release", "duck", "raise", "pause", "go_on"]
+"""open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. forget: end this utterance,
+in which no words were found yet. hold, release: keep an answer from sounding, and let it. duck, raise: lower the voice, and raise it.
+pause, go_on: stop the voice in mid-word, and go on from there."""
+
+
+WAITS_FOR_WORDS: tuple[Floor, ...] = ("withheld", "hushed")
+"""Somebody makes a sound; whether it means something is being found out."""
 
 
 class Step(NamedTuple):
@@ -50,13 +55,16 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("lulled", "ended"): Step("answering"),
     ("lulled", "done"): Step("listening"),
     ("answering", "onset"): Step("holding", ("hold",)),
-    ("answering", "began"): Step("hearing", ("abandon", "open")),
+    ("answering", "began"): Step("withheld", ("hold", "open")),
     ("answering", "sounded"): Step("speaking"),
     ("answering", "done"): Step("listening"),
     ("holding", "false_start"): Step("answering", ("release",)),
-    ("holding", "began"): Step("hearing", ("abandon", "open")),
+    ("holding", "began"): Step("withheld", ("open",)),
     ("holding", "sounded"): Step("doubting", ("duck",)),
     ("holding", "done"): Step("listening"),
+    ("withheld", "words"): Step("hearing", ("interrupt",)),
+    ("withheld", "nothing"): Step("answering", ("release",)),
+    ("withheld", "began"): Step("withheld", ("forget", "open")),
     ("speaking", "onset"): Step("doubting", ("duck",)),
     ("speaking", "began"): Step("hushed", ("pause", "open")),
     ("speaking", "done"): Step("listening"),
@@ -65,7 +73,7 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("doubting", "done"): Step("listening", ("raise",)),
     ("hushed", "words"): Step("hearing", ("interrupt",)),
     ("hushed", "nothing"): Step("speaking", ("raise", "go_on")),
-    ("hushed", "began"): Step("hearing", ("abandon", "open")),
+    ("hushed", "began"): Step("hushed", ("forget", "open")),
 }
 """(floor, happening) to what follows."""
 

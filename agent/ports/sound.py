@@ -180,6 +180,10 @@ class Listener(Protocol):
 
     def events(self) -> AsyncGenerator[SpeechEvent]: ...
 
+    def look(self) -> None:
+        """Called twice a second: an utterance whose microphone is gone ends."""
+        ...
+
     def hint(self, *, unfinished: bool, complete: bool = False, ends: float | None = None, until_ms: int | None = None) -> None:
         """Whether the words of the utterance's first `until_ms` end like an unfinished sentence, or are surely a whole one; `ends` is the
         probability that nothing follows them, where a model of language was asked."""

@@ -77,6 +77,7 @@ class Attending:
                 try:
                     await live.conversation.run()
                 finally:
+                    self._live = None  # nothing it is given any more can be heard
                     await stopped(forgetting)
         finally:
             self._live = None

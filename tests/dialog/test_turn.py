@@ -36,7 +36,9 @@ def test_an_interruption_stops_the_voice_for_good_only_when_there_are_words() ->
 
 def test_an_answer_waits_while_the_customer_seems_to_go_on() -> None:
     assert walk(["onset", "false_start"], "answering") == ("answering", ["hold", "release"])
-    assert walk(["onset", "began"], "answering") == ("hearing", ["hold", "abandon", "open"])
+    assert walk(["onset", "began"], "answering") == ("withheld", ["hold", "open"])
+    assert walk(["lull", "ended", "nothing"], "withheld") == ("answering", ["release"])
+    assert walk(["words", "ended"], "withheld") == ("answering", ["interrupt"])
 
 
 def test_every_floor_can_be_reached_and_left() -> None:
@@ -53,9 +55,9 @@ def test_whatever_happens_the_voice_is_lowered_paused_and_held_only_where_somebo
         floor, actions = step(floor, happening)
         held = held and happening not in ("sounded", "done")  # what has sounded, or is over, waits no more
         for action in actions:
-            ducked = action == "duck" or (ducked and action not in ("raise", "interrupt", "abandon"))
-            paused = action == "pause" or (paused and action not in ("go_on", "interrupt", "abandon"))
-            held = action == "hold" or (held and action not in ("release", "abandon"))
+            ducked = action == "duck" or (ducked and action not in ("raise", "interrupt"))
+            paused = action == "pause" or (paused and action not in ("go_on", "interrupt"))
+            held = action == "hold" or (held and action not in ("release", "interrupt"))
         assert paused == (floor == "hushed")
         assert ducked <= (floor in ("doubting", "hushed"))
-        assert held <= (floor in ("holding", "doubting", "hushed", "listening", "speaking"))
+        assert held <= (floor in ("holding", "withheld", "doubting", "hushed", "listening", "speaking"))

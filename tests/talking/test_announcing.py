@@ -1,7 +1,8 @@
 """A robot that is told to say something, between guests: on the real conversation, ears and books, in simulated time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.audio.files import FileMicrophone, FileSpeaker
+from agent.audio.listening import GONE_SECONDS
 from agent.dialog.announce import Announcer
 from agent.dialog.live import Conversation
 from agent.dialog.live.watching import Watching
@@ -16,6 +18,7 @@ from agent.dialog.turn import Floor
 from agent.dialog.wording.phrases import phrases
 from agent.errors import BadInput, EngineFailed
 from agent.live import Apologies, Hall, Live, Patient
+from agent.ports import HeardFrame
 from agent.sim.talk import Played, Scene, _Ledger, _robot, sound
 from agent.sim.world.inline import InlineWriter
 from agent.sim.world.loop import RobotClock, run
@@ -31,6 +34,12 @@ SENTENCES = ("The bar closes in ten minutes.", "The pool closes in twenty.", "Th
 
 class Losable(FileMicrophone):
     lost = False
+
+    async def frames(self) -> AsyncGenerator[HeardFrame]:
+        async for frame in super().frames():
+            while self.lost:
+                await self._clock.sleep(0.1)
+            yield frame
 
     def health(self) -> dict[str, Any]:
         return {**super().health(), "hearing": not self.lost}
@@ -66,8 +75,11 @@ class House:
             await story(self)
             await conversing
         finally:
-            await self._speaker.aclose()
-            await self._ledger.aclose()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._speaker.aclose()
+        await self._ledger.aclose()
 
 
 def played(folder: Path, scene: Scene, story: Callable[[House], Awaitable[None]]) -> Played:
@@ -140,19 +152,60 @@ def test_without_room_on_the_books_whoever_speaks_stops_an_announcement(tmp_path
     assert told.floors[-2:] == ["speaking", "listening"]  # the apology
 
 
-def test_a_microphone_that_is_lost_in_a_noise_keeps_nobody_waiting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("speaking", [False, True], ids=["in a noise", "in an utterance"])
+def test_a_microphone_that_is_lost_keeps_nobody_waiting(tmp_path: Path, *, speaking: bool) -> None:
     async def story(house: House) -> None:
         live = house.attending._live
         assert live is not None
-        while not live.listening.stirring:
+        while not (live.listening.speaking if speaking else live.listening.stirring):
             await house.clock.sleep(0.01)
-        told = [house.attending.busy]
+        busy = [house.attending.busy]
         house.microphone.lost = True
-        told.append(house.attending.busy)
+        await house.clock.sleep(GONE_SECONDS + 5)
+        assert [*busy, house.attending.busy] == [True, False]
+        assert (await house.attending.speak("Hello."))["characters_heard"] == len("Hello.")
+        await house.clock.sleep(6)
         house.microphone.lost = False
-        assert told == [True, False]
 
-    played(tmp_path, Scene(sound((0.5, False), (0.1, True)), hearing=HEARING), story)
+    frames = sound((0.5, False), (2.0, True))
+    told = played(tmp_path, Scene(frames, hearing=HEARING, silence_s=5, silence_after_s=20), story)
+    assert len({turn.session_id for turn in told.turns}) == 1 + speaking  # whoever speaks when it is back may be another
+    assert [turn.reply != "" for turn in told.turns] == [True] * len(told.turns)
+
+
+def test_while_a_conversation_closes_nothing_is_announced_in_vain(tmp_path: Path) -> None:
+    """Drivers may take seconds to let go of a device."""
+
+    async def main() -> None:
+        house = House(Scene(sound((0.5, False)), hearing=HEARING, silence_after_s=2), tmp_path)
+        live, closing = house.attending._live, asyncio.Event()
+        assert live is not None
+
+        @contextlib.asynccontextmanager
+        async def hall(*_: object) -> AsyncIterator[Hall]:
+            yield live.hall
+            closing.set()
+            await house.clock.sleep(10)
+
+        @contextlib.asynccontextmanager
+        async def conversing(*_: object, **__: object) -> AsyncIterator[Live]:
+            yield live
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("agent.talking.attending.in_hall", hall)
+            patch.setattr("agent.talking.attending.conversing", conversing)
+            attending = Attending(house.app, house.played.said.append)
+            running = asyncio.ensure_future(attending.run())
+            await house.clock.sleep(1)
+            saying = asyncio.ensure_future(attending.speak("Hello."))  # it waits for a calm that the recording ends before
+            await closing.wait()
+            with pytest.raises(EngineFailed, match="the robot has no loudspeaker now"):
+                await saying
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await house.aclose()
+
+    run(main())
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Stream(Protocol):
 
 
 class Library(Protocol):
-    """What opens streams. Its calls block, and one at a time may be under way."""
+    """What opens streams. Its calls block, and one at a time may be under way; `look` beside any."""
 
     def devices(self) -> list[Device]:
         """As of the last `renew`. Raises MissingPart."""
@@ -113,7 +113,8 @@ class PortAudio:
     def renew(self) -> None:
         devices.check_alsa()
         try:
-            self._sounddevice._terminate()
+            if self._sounddevice._initialized:  # it is not where it did not begin anew the last time
+                self._sounddevice._terminate()
             self._sounddevice._initialize()
         except self._sounddevice.PortAudioError as error:
             raise MissingPart(f"the sound system does not answer: {error}", "check it with: aplay -l") from error

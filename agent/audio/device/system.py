@@ -83,9 +83,8 @@ class SoundSystem:
     async def renew(self, user: User) -> None:
         """Makes sure that a device which has come meanwhile is found. Raises MissingPart where the sound system does not answer."""
         if self._others(user):
-            async with self._lock:
-                if not await asyncio.to_thread(self._something_new):
-                    return
+            if not await self._something_new():
+                return
             await self._until_idle(user)
         async with self._lock:
             for other in [*self._others(user), user]:
@@ -98,14 +97,15 @@ class SoundSystem:
     async def there(self, kind: Kind, name: str) -> bool:
         """Whether the device of that name, and no other instead of it, could be opened after a `renew`."""
         try:
-            async with self._lock:
-                return not find(await asyncio.to_thread(self._library.look), name, kind).instead
+            return not find(await asyncio.to_thread(self._library.look), name, kind).instead
         except MissingPart:
             return False
 
-    def _something_new(self) -> bool:
+    async def _something_new(self) -> bool:
         """A name that is not on the list, or was away when last looked at: one that merely is missing may be in use."""
-        seen, listed = {device.name for device in self._library.look()}, {device.name for device in self._library.devices()}
+        seen = {device.name for device in await asyncio.to_thread(self._library.look)}  # it takes long, and who is waked must not wait
+        async with self._lock:
+            listed = {device.name for device in await to_its_end(self._library.devices)}
         before, self._seen = self._seen, seen
         return not seen <= (listed if before is None else listed & before)
 

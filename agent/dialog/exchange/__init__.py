@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from agent.dialog.exchange.answer import Answer
-from agent.dialog.exchange.calls import Calls, unhurried
+from agent.dialog.exchange.calls import Calls
 from agent.dialog.exchange.gate import Gate
 from agent.dialog.exchange.plan import Plan
 from agent.dialog.exchange.robot import Robot
@@ -20,6 +20,7 @@ from agent.dialog.session import Session
 from agent.dialog.stage import RunningStage
 from agent.errors import EngineFailed, LedgerFull
 from agent.ports import Ears, Speaker
+from agent.tasks import unhurried
 from agent.values import AudioChunk, Stage, Transcript, Turn
 
 HeardWords = Callable[[str, int | None], bool]
@@ -69,9 +70,14 @@ class Exchange:
         return " ".join([*self._words, *([self._partial] if self._partial else [])])
 
     @property
+    def has_sounded(self) -> bool:
+        """The customer has heard something of its answer."""
+        return self.answer is not None and self.answer.has_sounded
+
+    @property
     def came_to_nothing(self) -> Stage | None:
         """The stage that failed, where the customer has heard nothing because of it."""
-        if self.answer is not None and self.answer.has_sounded:
+        if self.has_sounded:
             return None
         return next((result.stage for result in self.calls.results if result.outcome == "failed"), None)
 

@@ -9,7 +9,7 @@ A failed voice stops the thinking nobody could hear; a failed mind still lets th
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
-from agent.dialog.exchange.calls import Calls, unhurried
+from agent.dialog.exchange.calls import Calls
 from agent.dialog.exchange.gate import Gate
 from agent.dialog.exchange.plan import Plan, Silent, Think, Verbatim
 from agent.dialog.exchange.robot import Robot
@@ -20,6 +20,7 @@ from agent.dialog.wording.facts import FactGuard
 from agent.dialog.wording.sentences import Sentences
 from agent.errors import EngineFailed
 from agent.ports import Speaker
+from agent.tasks import unhurried
 from agent.values import Outcome, Prompt
 
 FAQ = "faq"
@@ -101,7 +102,8 @@ class Answer:
             await unhurried(self._robot.call_person(self.plan.handoff, self._session.session_id, self._calls.turn_id))
 
     async def play(self, speaker: Speaker) -> None:
-        """Returns when all of it has sounded, or the loudspeaker was stopped."""
+        """Returns when all of it has been let through and has sounded, or the loudspeaker was stopped."""
+        await self.gate.emptied()
         self._settle_thought()
         await speaker.quiet()
         self.settle("completed")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from agent.dialog.books import Books
 from agent.dialog.stage import RunningStage, ended
 from agent.errors import VoxmeterError
 from agent.ports import Appended, Engine, OpenCall
+from agent.tasks import unhurried
 from agent.values import Outcome, Stage, StageResult, StageTimes, StageUsage
 
 In = TypeVar("In")
@@ -144,17 +145,3 @@ class Calls:
         calls = [self._open.pop(key)[0] for key in keys]
         if calls:
             await self._books.drop(calls)
-
-
-async def unhurried(work: Coroutine[Any, Any, None]) -> None:
-    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
-    task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled is not None:
-        raise cancelled

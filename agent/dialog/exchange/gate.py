@@ -1,5 +1,6 @@
 """Holds an answer back until it may sound: it is made while the customer may still go on, and heard only when the turn is over."""
 
+import asyncio
 from collections.abc import Callable
 
 from agent.ports import Sounding, Speaker
@@ -27,6 +28,7 @@ class Gate:
     def __init__(self, speaker: Speaker, *, is_open: bool, passed: Callable[[], None] = lambda: None) -> None:
         self._speaker = speaker
         self._open = is_open
+        self._opened = asyncio.Event()
         self._passed = passed
         self._waiting: list[tuple[Speech, Held]] = []
         self.soundings: list[Sounding] = []
@@ -44,6 +46,7 @@ class Gate:
     def open(self) -> None:
         """Lets everything through that waits, and what follows."""
         self._open = True
+        self._opened.set()
         waiting, self._waiting = self._waiting, []
         for speech, held in waiting:
             self._through(speech, held)
@@ -51,6 +54,12 @@ class Gate:
     def shut(self) -> None:
         """Keeps back what has not been let through."""
         self._open = False
+        self._opened.clear()
+
+    async def emptied(self) -> None:
+        """Returns when nothing waits."""
+        while self._waiting:
+            await self._opened.wait()
 
     def _through(self, speech: Speech, held: Held) -> None:
         held.sounding = self._speaker.play(speech)

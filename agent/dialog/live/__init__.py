@@ -8,7 +8,7 @@ two, the answer that was being said and the utterance that interrupts it, until 
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.dialog.exchange import Exchange
@@ -17,13 +17,13 @@ from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.asking import ask_ends, may_ask
 from agent.dialog.live.ears import LiveEars
 from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Load
-from agent.dialog.live.remembering import has_offered, remember
+from agent.dialog.live.remembering import agrees, remember
 from agent.dialog.live.running import Running
 from agent.dialog.live.sessions import Sessions
-from agent.dialog.live.watching import Watching
+from agent.dialog.live.watching import Watching, Why
 from agent.dialog.session import Session
-from agent.dialog.turn import Floor, Happening, step
-from agent.dialog.wording.intents import consent, polite_noise
+from agent.dialog.turn import WAITS_FOR_WORDS, Action, Floor, Happening, step
+from agent.dialog.wording.intents import polite_noise
 from agent.dialog.wording.unfinished import unfinished
 from agent.errors import LedgerFull, VoxmeterError, plainly
 from agent.ports import Began, Chunk, Ended, FalseStart, Listener, Lull, Onset, Resumed, Sounding, Speaker, SpeechEvent
@@ -59,6 +59,17 @@ class Conversation:
         """What sounds is no answer, and nobody has stopped it."""
         self._over = False
         self._lag = Lag()
+        self._does: dict[Action, Callable[[], None]] = {
+            "open": self._open,
+            "interrupt": lambda: self._give_up(self.running[:-1]),
+            "forget": lambda: self._end(self.running[-1]),
+            "hold": lambda: self.running[-1].exchange.hold(on=True),
+            "release": self._release,
+            "duck": lambda: speaker.duck(on=True),
+            "raise": lambda: speaker.duck(on=False),
+            "pause": lambda: speaker.pause(on=True),
+            "go_on": lambda: speaker.pause(on=False),
+        }
         self.looks = 0  # grows as long as somebody leads, every LOOK_SECONDS
 
     async def run(self) -> None:
@@ -78,7 +89,7 @@ class Conversation:
 
     async def _close(self) -> None:
         self._over = True
-        self._abandon()
+        self._give_up(self.running[:])
         self._speaker.stop()
         await self._errands.aclose()
         while self._closing:
@@ -158,7 +169,7 @@ class Conversation:
         before = self.floor
         self.floor, actions = step(before, happening)
         for action in actions:
-            getattr(self, f"_{action}")()
+            self._does[action]()
         if self.floor != before:
             self._listener.robot_speaks = self.floor in ("speaking", "doubting")
             self._watching.floor(self.floor)
@@ -187,23 +198,18 @@ class Conversation:
         more = not final and unfinished(words, language)
         if not final:
             self._listener.hint(unfinished=more, until_ms=until_ms)
-        if self.floor == "hushed" and running is self.running[-1]:
-            matters = bool(words) and (not polite_noise(words, language) or self._agrees(words))
+        if self.floor in WAITS_FOR_WORDS and running is self.running[-1]:
+            before = self.running[-2].exchange.answer if self.running[1:] else None
+            matters = bool(words) and (not polite_noise(words, language) or agrees(words, before, self.session, language))
             if matters:
                 self._happen("words")
                 if running.ears.ended_at is not None:
                     self._happen("ended")
             elif final:
-                self.running.remove(running)
+                self._part(running)
                 self._goes_on()
             return matters
         return final or not (more or self._load.level >= NO_SPECULATION)
-
-    def _agrees(self, words: str) -> bool:
-        """To the person that is being offered: then "yes" is more than a sign of listening."""
-        language, before = self._robot.manner.language, self.running[-2:-1]
-        offering = has_offered(before[0].exchange.answer, language) if before else self.session.offered
-        return offering and bool(consent(words, language))
 
     def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
@@ -225,31 +231,27 @@ class Conversation:
     def _done(self, running: Running) -> None:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
+        why: Why | None = running.exchange.came_to_nothing
         if isinstance(failure, LedgerFull):
             self._errands.begin(self._watching.apologise("full", self.announce))
         elif failure is not None:  # whatever it was, it cost a turn and not the robot
+            why = why if running.exchange.has_sounded else "failed"
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
             newest = running is self.running[-1]
             self.running.remove(running)
             remember(self.session, running.exchange, self._robot.manner, ended=True)
-            if newest and self.floor == "hushed":
+            if newest and self.floor in WAITS_FOR_WORDS:
                 if self._announcing and isinstance(failure, LedgerFull):
                     self._give_up([])  # nobody can recognise what was said, and this can wait
                 self._goes_on()
             elif newest:
                 self._happen("done")
-                if failed := running.exchange.came_to_nothing:
-                    self._errands.begin(self._watching.apologise(failed, self.announce))
+                if why is not None:
+                    self._errands.begin(self._watching.apologise(why, self.announce))
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
-
-    def _interrupt(self) -> None:
-        self._give_up(self.running[:-1])
-
-    def _abandon(self) -> None:
-        self._give_up(self.running[:])
 
     def _give_up(self, those: list[Running]) -> None:
         """Ends exchanges for good. What was heard of their answers stays in the conversation."""
@@ -260,35 +262,29 @@ class Conversation:
         self._speaker.pause(on=False)
         self._speaker.duck(on=False)
         for running in those:
-            self.running.remove(running)
-            remember(self.session, running.exchange, self._robot.manner, ended=False)
-            running.task.cancel()
-            self._closing.add(running.task)
-            running.task.add_done_callback(self._closing.discard)
+            self._end(running)
 
-    def _hold(self) -> None:
-        self.running[-1].exchange.hold(on=True)
+    def _end(self, running: Running) -> None:
+        self._part(running)
+        remember(self.session, running.exchange, self._robot.manner, ended=False)
+        running.task.cancel()
+
+    def _part(self, running: Running) -> None:
+        """It settles by itself from here on."""
+        self.running.remove(running)
+        self._closing.add(running.task)
+        running.task.add_done_callback(self._closing.discard)
 
     def _release(self) -> None:
-        self.running[-1].exchange.hold(on=False)
-
-    def _duck(self) -> None:
-        self._speaker.duck(on=True)
-
-    def _raise(self) -> None:
-        self._speaker.duck(on=False)
-
-    def _pause(self) -> None:
-        self._speaker.pause(on=True)
-
-    def _go_on(self) -> None:
-        self._speaker.pause(on=False)
+        for running in self.running[-1:]:  # it may have ended meanwhile
+            running.exchange.hold(on=False)
 
     async def _look(self) -> None:
         """Watches the load, and ends a session after silence."""
         while True:
             await self.clock.sleep(LOOK_SECONDS)
             self.looks += 1
+            self._listener.look()
             before, level = self._load.level, self._load.look(self._lag.taken(), int(self._speaker.health().get("gaps", 0)))
             self.session.hurried, self._listener.sparing = level >= NO_MODEL, level
             if level != before:

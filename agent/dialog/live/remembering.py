@@ -8,6 +8,7 @@ from agent.dialog.exchange.plan import Silent, Think, Verbatim
 from agent.dialog.exchange.robot import Manner
 from agent.dialog.mind import OFFERS
 from agent.dialog.session import Session
+from agent.dialog.wording.intents import consent
 from agent.dialog.wording.lists import Language
 from agent.dialog.wording.phrases import offers
 
@@ -37,3 +38,9 @@ def has_offered(answer: Answer | None, language: Language) -> bool:
         begins = max((mark.end() for mark in BETWEEN.finditer(answer.plan.text) if mark.end() < len(answer.plan.text)), default=0)
         return len(heard) > begins  # the offer comes last
     return isinstance(answer.plan, Think) and offers(heard, language)
+
+
+def agrees(words: str, before: Answer | None, session: Session, language: Language) -> bool:
+    """To the person whom an answer offers, `before` if that has sounded, else the last: then "yes" is more than a sign of listening."""
+    offering = has_offered(before, language) if before is not None and before.has_sounded else session.offered
+    return offering and bool(consent(words, language))

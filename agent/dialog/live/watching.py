@@ -8,8 +8,8 @@ from agent.dialog.exchange.plan import Plan
 from agent.dialog.turn import Floor
 from agent.values import Speech, Stage, Turn
 
-Why = Literal["full"] | Stage
-"""What a robot apologises for: no room on the books, or the stage that failed."""
+Why = Literal["full", "failed"] | Stage
+"""What a robot apologises for: no room on the books, the stage that failed, or a failure of another kind."""
 
 Announce = Callable[[Sequence[Speech]], Coroutine[Any, Any, int]]
 """Says it, see `Conversation.announce`."""

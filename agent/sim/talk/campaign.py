@@ -1,4 +1,5 @@
-"""Interrupts conversations at random moments and adds up: stage records = turns = sessions, whatever was stopped when."""
+"""Interrupts conversations at random moments and adds up: stage records = turns = sessions, whatever was stopped when; and nobody who has
+asked something is left without an answer."""
 
 import tempfile
 from collections import Counter
@@ -18,6 +19,9 @@ FIGURES = ("input_tokens", "output_tokens", "characters", "characters_heard")
 
 RECORDED = ("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens", "characters", "characters_heard")
 
+NOISES, STOP = ("", "uh-huh"), "stop"
+"""Nobody is owed an answer to them; but who says stop wants none to what he said before, either."""
+
 SENTENCES = ("It is served from half past six to ten.", "The garden is on the second floor, next to the pool.", "Ask me anything.")
 
 
@@ -29,7 +33,7 @@ def scene(seed: int) -> Scene:
         for _ in range(chance.randint(1, 3)):
             parts += [(chance.choice([0.06, 0.15, 0.4, 0.9, 1.6]), True), (chance.uniform(0.1, 0.9), False)]
         parts.append((chance.uniform(0.0, 4.0), False))
-    texts = [chance.choice(["what time is breakfast", "uh-huh", "", "where is the pool and when is it open", "stop"]) for _ in range(9)]
+    texts = [chance.choice(["what time is breakfast", *NOISES, "where is the pool and when is it open", STOP]) for _ in range(9)]
     replies = [" ".join(chance.choice(SENTENCES) for _ in range(chance.randint(1, 4))) for _ in range(9)]
     options: dict[str, dict[str, Any]] = {
         "asr": {"transcripts": texts, "ms_per_word": chance.choice([0, 200])},
@@ -71,6 +75,14 @@ def problems(folder: Path, played: Played) -> list[str]:
     return found
 
 
+def unanswered(told: Scene, played: Played) -> list[str]:
+    """Whether the last who had something to say heard neither an answer nor an apology; then a line."""
+    asked = [turn for turn in played.turns if turn.transcript not in NOISES]
+    if not asked or asked[-1].transcript == STOP or asked[-1].speech_end_to_first_audio_ms is not None:
+        return []
+    return [] if told.stop_at_s is not None or played.apologies else [f"turn {asked[-1].turn_id}: nobody answered {asked[-1].transcript!r}"]
+
+
 def _recorded(record: Mapping[str, Any]) -> list[int]:
     return [record.get(name, 0) for name in RECORDED]
 
@@ -91,8 +103,9 @@ def campaign(seed: int, cards: Cards, more: Callable[[int], bool]) -> dict[str, 
     while more(runs):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            played = play(scene(seed + runs), folder, cards, seed + runs)
-            found = problems(folder, played)
+            told = scene(seed + runs)
+            played = play(told, folder, cards, seed + runs)
+            found = problems(folder, played) + unanswered(told, played)
             usage = [record["data"] for record in LedgerReader(folder).records("usage")]
         ended.update(one["outcome"] for one in usage)
         turns, records = turns + len(played.turns), records + len(usage)

@@ -8,6 +8,7 @@ import pytest
 from agent.audio.device.frames import PIECE_BYTES, peak
 from agent.audio.device.playback import PROBE_SECONDS
 from agent.audio.device.watch import RETRY_S_MOST
+from agent.audio.devices import Device
 from agent.ports import Sounding
 from agent.profile import Sound
 from agent.sim.sound.scripted import ScriptedStream
@@ -210,6 +211,27 @@ def test_a_speaker_that_is_not_to_rest_does_not() -> None:
         room.speaker.start()
         await room.clock.sleep(60)
         assert len(speaker.played) == pytest.approx(60 * 48_000 * 2, rel=0.01)
+        await room.speaker.aclose()
+
+    played(scene)
+
+
+def test_who_looks_for_a_missing_device_keeps_no_speaker_from_waking() -> None:
+    async def scene() -> None:
+        held: list[bool] = []
+        room = Room(hall(), voice())
+        room.speaker.start()
+        await room.clock.sleep(12)
+
+        def look() -> list[Device]:
+            held.append(room.system._lock.locked())
+            return []
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room.library, "look", look)
+            assert not await room.system.there("input", "another")
+            await room.system.renew(room.microphone._holder)
+        assert held == [False, False]
         await room.speaker.aclose()
 
     played(scene)

@@ -11,7 +11,7 @@ from agent.dialog.session import Session
 from agent.dialog.wording.intents import consent
 from agent.profile import Hearing
 from agent.sim.talk import Scene, sound
-from agent.sim.talk.campaign import scene
+from agent.sim.talk.campaign import scene, unanswered
 from tests.dialog.live.helpers import LONG, endings, played, usage
 
 SEED = SystemClock().seed()
@@ -232,7 +232,8 @@ def test_a_person_is_called_even_if_the_promise_is_interrupted_before_it_sounds(
 
 @pytest.mark.parametrize("seed", [SEED + number for number in range(6)])  # its name tells the seed
 def test_wherever_a_conversation_is_interrupted_stage_records_are_turns_are_sessions(tmp_path: Path, seed: int) -> None:
-    played(tmp_path, scene(seed), seed)
+    told = played(tmp_path, scene(seed), seed)
+    assert unanswered(scene(seed), told) == []
 
 
 @pytest.mark.parametrize("frame", range(8))
