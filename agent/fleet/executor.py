@@ -184,11 +184,8 @@ class Executor:
         """Raises what the ledger raises; then nothing was run or confirmed."""
         known = await self._book.find(asked.command.cmd_id)
         match decide(asked, await self._standing(asked, known, arrived.nonce)):
-            case Run(command) if self._ending and (self._ended or not spec(command.op).quick):
-                await self._end()
-                await self._decide(asked, arrived)  # time has passed
             case Run(command):
-                await self._accept(asked, command, arrived.message)
+                await self._accept(asked, command, arrived)
             case Cached(known) if known.state in FINAL:
                 await self._answer_again(known)
                 arrived.message.confirm()
@@ -223,10 +220,14 @@ class Executor:
             floor_s=await self._book.floor_s(),
         )
 
-    async def _accept(self, asked: Asked, command: Command, message: Delivered) -> None:
-        one, known = spec(command.op), _known(asked)
+    async def _accept(self, asked: Asked, command: Command, arrived: Arrived) -> None:
+        one, known, message = spec(command.op), _known(asked), arrived.message
         if why := self._unfit(one, command) or await self._no_room(one):
             await self._refuse(known, message, Outcome("rejected", *why))
+            return
+        if self._ending and (self._ended or not one.quick):
+            await self._end()
+            await self._decide(asked, arrived)  # time has passed
             return
         await self._book.accept(known)
         message.confirm()

@@ -104,15 +104,18 @@ class Telemeter:
         self._began = clock.monotonic()
         self._before: tuple[float, float] | None = None
         self._complained: set[str] = set()
+        self._due = 0.0
+        """The next measures; a fault of ours does not hurry them."""
 
     async def run(self, link: Poster) -> None:
         """Until cancelled. While the link is away nothing is measured; what it does not take is forgotten."""
         while True:
+            await self._clock.sleep(max(0.0, self._due - self._clock.monotonic()))
             await link.ready()
+            self._due = self._clock.monotonic() + self._interval_s * self._chance.uniform(1 - JITTER, 1 + JITTER)
             answer = await link.post(wire.TELEMETRY, written(await self.measured()))
             if isinstance(answer, Refused):
                 self._complain("all", answer.why)
-            await self._clock.sleep(self._interval_s * self._chance.uniform(1 - JITTER, 1 + JITTER))
 
     async def measured(self) -> Telemetry:
         """How the robot is now."""

@@ -1,5 +1,7 @@
 """Owns the robot's keys on the disk: the usage key, made once, rotated on purpose, never replaced because it can't be read.
 
+One that is to follow signs nothing yet: damaged, it is as good as none, and the rotation begins anew with another.
+
     none -> usage -> usage + usage.new (being rotated) -> usage
 
 A key file is one line: the seed, and the id of the key it makes, so that damage shows.
@@ -7,7 +9,7 @@ A key file is one line: the seed, and the id of the key it makes, so that damage
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.clock import Clock
@@ -34,6 +36,10 @@ KEY_FILE_BYTES_MAX = 1024
 """A key file has 77 bytes; a much longer one is something else."""
 
 
+class DamagedKey(BadInput):
+    """A key file that holds none."""
+
+
 class Keys:
     """The usage key of one state folder. No key is held in memory: what counts is what is on the disk."""
 
@@ -57,8 +63,12 @@ class Keys:
 
     @property
     def pending(self) -> SigningKey | None:
-        """The key that is to follow, while a rotation is under way. Raises BadInput for a key file that can't be used."""
-        return None if _credential() else self._load(self._pending)
+        """The key that is to follow, while a rotation is under way. Raises BadInput for a key file that can't be read."""
+        if _credential():
+            return None
+        with suppress(DamagedKey):
+            return self._load(self._pending)
+        return None
 
     def begin_rotation(self) -> SigningKey:
         """Makes the key that is to follow, or gives the one already made: it stays the same until it is promoted."""
@@ -101,8 +111,10 @@ def publics(state: Path) -> set[bytes]:
 
     Raises BadInput for a key file that can't be used.
     """
-    given = _credential()
-    return {key.public for key in (given, *(_held(state / KEYS_FOLDER / name) for name in (USAGE_KEY, PENDING_KEY))) if key}
+    keys = [_credential(), _held(state / KEYS_FOLDER / USAGE_KEY)]
+    with suppress(DamagedKey):
+        keys.append(_held(state / KEYS_FOLDER / PENDING_KEY))
+    return {key.public for key in keys if key}
 
 
 @contextmanager
@@ -140,9 +152,9 @@ def _parsed(words: list[bytes], path: Path, todo: str) -> SigningKey:
         seed, key_id = (word.decode("ascii") for word in words)
         key = SigningKey.from_seed(decode(seed))
     except (ValueError, BadInput) as error:
-        raise BadInput(f"{path} is damaged: it does not hold a key", todo) from error
+        raise DamagedKey(f"{path} is damaged: it does not hold a key", todo) from error
     if key.key_id != key_id:
-        raise BadInput(f"{path} is damaged: its key is not {key_id[:64]!r}", todo)
+        raise DamagedKey(f"{path} is damaged: its key is not {key_id[:64]!r}", todo)
     return key
 
 

@@ -492,14 +492,15 @@ def test_a_restart_is_on_the_books_before_it_happens_and_what_comes_then_is_left
     run(main())
 
 
-@pytest.mark.parametrize("between", ["nothing", "the same", "unknown", "too late"])
+@pytest.mark.parametrize("between", ["nothing", "the same", "unknown", "too late", "unfit"])
 def test_who_asks_while_a_restart_waits_for_what_is_being_said_is_answered(tmp_path: Path, between: str) -> None:
     async def main() -> None:
         async with Bench(tmp_path) as bench:
             bench.robot.hangs.add("speak")
             sent = [bench.command(op, number) for number, op in enumerate(("say", "agent.restart"), 1)]
             late, strange = bench.command("log.level", 3, iat=1, exp=2), bench.command("nonsense", 3)
-            for one in (*sent, *{"the same": sent, "unknown": [strange], "too late": [late]}.get(between, [])):
+            unfit = bench.command("log.level", 3, args={"level": 7})
+            for one in (*sent, *{"the same": sent, "unknown": [strange], "too late": [late], "unfit": [unfit]}.get(between, [])):
                 bench.send(one)
             for number, op in enumerate(("ping", "log.level", "ping"), 4):
                 bench.send(bench.command(op, number))

@@ -200,15 +200,17 @@ def test_while_the_link_is_away_nothing_is_measured_and_what_it_does_not_take_is
     assert said == ["telemetry: all: no right"]
 
 
-def test_a_fault_of_ours_does_not_end_it(tmp_path: Path) -> None:
+def test_a_fault_of_ours_neither_ends_nor_hurries_it(tmp_path: Path) -> None:
     said: list[str] = []
-    faults = [RuntimeError("a fault")]
+    faults, at_s = [RuntimeError("a fault")] * 3, list[float]()
+    clock, link = SimulatedClock(), ScriptedLink()
 
     def rtf() -> dict[str, float]:
+        at_s.append(clock.monotonic())
         if faults:
             raise faults.pop()
         return {}
 
-    link = ScriptedLink()
-    told_until(link, Telemeter(gauges(tmp_path, rtf=rtf), SimulatedClock()), lambda: link.sent, said.append)
+    told_until(link, Telemeter(gauges(tmp_path, rtf=rtf), clock), lambda: link.sent, said.append)
     assert said == ["RuntimeError: a fault"]
+    assert all(later - earlier >= INTERVAL_SECONDS * (1 - JITTER) for earlier, later in itertools.pairwise(at_s[:4]))

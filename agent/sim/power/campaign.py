@@ -63,14 +63,18 @@ class Counts:
 
 
 def lived(seed: int, folder: Path, steps: int = STEPS) -> Trace:
-    """The trace of one life, in a process of its own on a recorded disk."""
+    """The trace of one life on a recorded disk, in two processes: the first is killed, the second takes over what it left."""
     mount = folder / "disk"
     mount.mkdir()
     with recorded(mount) as disk:
-        command = [sys.executable, "-P", "-m", "agent.sim.power.life", str(mount), str(seed), str(steps), "marked"]
-        ended = subprocess.run(command, capture_output=True, timeout=LIFE_SECONDS_MAX, check=False)
-        if ended.returncode:
-            raise EngineFailed(f"the life of seed {seed} ended with {ended.stderr.decode().strip().splitlines()[-1:]}")
+        for part, end in enumerate((["killed"], [])):
+            command = [sys.executable, "-P", "-m", "agent.sim.power.life", str(mount), str(seed + part), str(steps // 2), "marked", *end]
+            try:
+                ended = subprocess.run(command, capture_output=True, timeout=LIFE_SECONDS_MAX, check=False)
+            except subprocess.TimeoutExpired:
+                raise EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed") from None
+            if ended.returncode:
+                raise EngineFailed(f"the life of seed {seed} ended with {ended.stderr.decode().strip().splitlines()[-1:]}")
         return disk.trace()
 
 

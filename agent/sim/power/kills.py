@@ -11,6 +11,7 @@ from random import Random  # noqa: TID251  the type alone; chance is handed in
 from typing import Any
 
 from agent.clock import Clock, seeded
+from agent.errors import EngineFailed
 from agent.sim.disk.crash import Image, image, write
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import recorded
@@ -76,9 +77,12 @@ def kill(seed: int, *, count: int, seconds: float, clock: Clock, folder: Path) -
 def in_turns(state: Path, chance: Random, promised: Promised) -> None:
     """Starts a robot, lets it take turns for a random time, and kills it; takes what it was promised."""
     command = [sys.executable, "-P", "-m", "agent.sim.power.turns", str(state)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as robot:
+    words = state.with_name("words")
+    with words.open("wb") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as robot:
         assert robot.stdout is not None
-        promised.take(robot.stdout.readline())
+        if not (first := robot.stdout.readline()):
+            raise EngineFailed("a robot ended before its first turn", f"it said: {words.read_text(errors='replace').splitlines()[-1:]}")
+        promised.take(first)
         threading.Timer(chance.random() * LATEST_SECONDS, robot.kill).start()
         for line in robot.stdout:
             if line.endswith("\n"):
@@ -93,7 +97,10 @@ def at_step(seed: int, chance: Random, folder: Path) -> tuple[Image, Promised]:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as life:
             disk.victim = life.pid
             disk.set(Faults(kill_at=chance.randrange(OPS_MAX)))
-            life.wait(LIFE_SECONDS_MAX)
+            try:
+                life.wait(LIFE_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                raise EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed") from None
         trace = disk.trace()
     replay = Replay(trace)
     replay.advance(len(trace) - 1)

@@ -1,10 +1,12 @@
 """A robot's life on a disk, from a seed: start, turns, batches and acks, a rotated key, a full disk, a new epoch, an old schema.
 
 The ledger, the books, the keys are the real ones, in a process of their own; only engines and backend are played. Run as
-`python -m agent.sim.power.life STATE SEED STEPS`: what was promised goes to the disk's trace, or to standard output.
+`python -m agent.sim.power.life STATE SEED STEPS [marked] [killed]`: what was promised goes to the disk's trace, or to standard output; a
+life that is killed after its steps leaves its log for the next to take over.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -100,8 +102,8 @@ class Life:
         await self.ledger.aclose()
         self._open(limits)
 
-    async def live(self, steps: int) -> None:
-        """The end of it is a clean stop; most lives do not get there."""
+    async def live(self, steps: int, *, killed: bool = False) -> None:
+        """The end of it is a clean stop, or none; most lives do not get there."""
         await self.books.recover()
         await self.ledger.salvage(self.books.cut_off)
         chances: list[tuple[Callable[[], Awaitable[object]], int]] = [
@@ -116,6 +118,8 @@ class Life:
         for _ in range(steps):
             (doing,) = self.chance.choices(doings, weights)
             await doing()
+        if killed:
+            os._exit(0)
         await self.ledger.aclose()
 
     async def turn(self) -> None:
@@ -179,14 +183,14 @@ def main() -> None:
     state, seed, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
     def say(line: str) -> None:
-        if len(sys.argv) > 4:
+        if "marked" in sys.argv:
             mark(state, line)
         else:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
     async def live() -> None:
-        await Life(state, seed, say).live(steps)
+        await Life(state, seed, say).live(steps, killed="killed" in sys.argv)
 
     asyncio.run(live())
 

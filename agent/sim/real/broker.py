@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agent.clock import SystemClock
+from agent.clock import SystemClock, seeded
 from agent.contract import certificates, wire
 from agent.errors import BadInput, MissingPart, NoLink
 
@@ -28,6 +28,9 @@ ELSEWHERE = "/usr/sbin:/usr/local/sbin"
 """Where Debian puts it; not everyone's PATH has that."""
 
 HOST = "127.0.0.1"
+
+PORTS = range(10_000, 32_000)
+"""Below those that a client gets by itself, which may be in use by when a server asks for the one it chose."""
 
 BACKEND = "billing"
 """The name on the backend's certificate: it reads all that robots send, and answers."""
@@ -288,7 +291,10 @@ def find_program() -> str:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
-    with socket.socket() as listening:
-        listening.bind((HOST, 0))
-        return int(listening.getsockname()[1])
+    """A loopback port nobody listens on at this moment, and that the system gives to no client before somebody does."""
+    chance = seeded(SystemClock().seed())
+    while True:
+        port = chance.choice(PORTS)
+        with suppress(OSError), socket.socket() as listening:
+            listening.bind((HOST, port))
+            return port

@@ -47,7 +47,7 @@ SEED = int(os.environ.get("VOXMETER_SEED", "3"))
 FLIPS = int(os.environ.get("VOXMETER_FLIPS", "2"))
 """Changed bytes in each page, and in the content of each frame of the log."""
 
-PAGE_BYTES, FRAME_HEADER, LOG_HEADER = 4096, 24, 32
+PAGE_BYTES, FRAME_HEADER, LOG_HEADER, SECTOR_BYTES = 4096, 24, 32, 512
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +261,31 @@ def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: 
     books = opened(state, SimulatedClock(seed=5))
     closed(books)
     assert books.epoch == world.wrote.epoch
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + 20))
+def test_power_cut_in_the_first_commit_after_a_kill_is_no_damage(tmp_path: Path, seed: int) -> None:
+    """Of its frames some sectors are on the disk, between those of the round before; the head is, for SQLite syncs it first."""
+    chance = seeded(seed)
+    books = opened(tmp_path / "robot", SimulatedClock(seed=1))
+    for number in range(chance.randint(1, 3)):
+        turn(books, str(number))
+    wrote, state = Wrote(books.epoch, bodies_in(tmp_path / "robot"), 1), killed(tmp_path / "robot", tmp_path / "state")
+    closed(books)
+    before = (state / LOG_FILE).read_bytes()
+    books = opened(state, SimulatedClock(seed=5))
+    assert (state / LOG_FILE).read_bytes() == before, "what follows is the first commit"
+    asyncio.run(books.append([usage(call(f"y-{number}"), 3) for number in range(30)]))
+    after = (state / LOG_FILE).read_bytes()
+    image = killed(state, tmp_path / "image")
+    closed(books)
+    assert after[:LOG_HEADER] != before[:LOG_HEADER]
+    sectors = range(SECTOR_BYTES, len(before), SECTOR_BYTES)
+    mixed = [chance.choice((before, after))[at : at + SECTOR_BYTES] for at in sectors]
+    (image / LOG_FILE).write_bytes(after[:LOG_HEADER] + before[LOG_HEADER:SECTOR_BYTES] + b"".join(mixed))
+    closed(left := opened(image, SimulatedClock(seed=6)))
+    assert left.epoch == wrote.epoch
+    check_nothing_lost(image, wrote)
 
 
 def test_a_damaged_last_record_that_is_on_no_odometer_is_declared(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ HASTE = 200
 """Times as fast pass the hours of those who keep certificates, besides the hurry: they look every ten minutes, and again an hour after a
 failure."""
 
-REGISTER_TRIES = 5
+REGISTER_TRIES = 20
 """A backend that has just started may be busy with twenty others."""
 
 

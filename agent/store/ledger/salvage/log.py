@@ -2,10 +2,14 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 LOG_HEADER = 32
 
 FRAME_HEADER = 24
+
+BYTE_ORDERS: dict[int, Literal["little", "big"]] = {0x377F0682: "little", 0x377F0683: "big"}
+"""Of the words that a log's checksums add up, by the first word of its head."""
 
 Frame = tuple[int, int, bytes]
 """(number of its page, pages in the file if it ends a transaction else 0, its salts)."""
@@ -20,9 +24,23 @@ def is_cut_inside(log: bytes, frames_read: int, page_size: int, path: Path) -> b
     frames = _frames(log, page_size)
     if frames_read:
         return _transactions([frame for frame in frames[frames_read:] if _near(frame[2], log[16:24])]) >= 2
-    # Where not even the first frame was read, the head of the log may be what has changed. What is left of an earlier round, under
-    # a head that was being written when the power went, looks the same; but that is in the file by now.
-    return any(_is_news(log, frames, page_size, salts, path) for _, _, salts in frames[:2])
+    # Not even the first frame was read. Under a whole head only its own round counts: what is left of an earlier one was in the file
+    # before the head was written, and the frames of the first commit lie among it in pieces. Else the head may be what has changed.
+    # Left of an earlier round, under a head that was being written when the power went, looks the same; but that is in the file.
+    rounds = [salts for _, _, salts in frames[:2] if not _is_whole(log[:LOG_HEADER]) or _near(salts, log[16:24])]
+    return any(_is_news(log, frames, page_size, salts, path) for salts in rounds)
+
+
+def _is_whole(head: bytes) -> bool:
+    """Whether the checksum of a log's head is right."""
+    order = BYTE_ORDERS.get(int.from_bytes(head[:4], "big"))
+    if order is None:
+        return False
+    first = second = 0
+    for at in range(0, 24, 8):
+        first = (first + int.from_bytes(head[at : at + 4], order) + second) % 2**32
+        second = (second + int.from_bytes(head[at + 4 : at + 8], order) + first) % 2**32
+    return head[24:] == first.to_bytes(4, "big") + second.to_bytes(4, "big")
 
 
 def _near(one: bytes, other: bytes) -> bool:
