@@ -16,9 +16,10 @@ from agent.audio.device.system import SoundSystem
 from agent.audio.echo.canceller import Echo
 from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.audio.listening import Listening
+from agent.dialog.exchange import Why
 from agent.dialog.exchange.plan import Plan
 from agent.dialog.live import Conversation
-from agent.dialog.live.watching import Announce, Watching, Why
+from agent.dialog.live.watching import Announce, Watching
 from agent.dialog.turn import Floor
 from agent.errors import EngineFailed, VoxmeterError
 from agent.ports import Microphone, Speaker, SpeechEvent

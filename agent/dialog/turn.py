@@ -24,14 +24,15 @@ from typing import Literal, NamedTuple
 
 Floor = Literal["listening", "hearing", "lulled", "answering", "holding", "withheld", "speaking", "doubting", "hushed"]
 
-Happening = Literal["onset", "false_start", "began", "lull", "resumed", "ended", "words", "nothing", "sounded", "done"]
-"""onset, false_start, began, lull, resumed, ended: of the customer's sound. words: it has words in it that matter; nothing: it ended,
-and had none. sounded, done: the first sound of an answer, and its end; or of what nobody asked for, which sounds while nobody speaks."""
+Happening = Literal["onset", "false_start", "began", "lull", "resumed", "ended", "words", "overtaken", "nothing", "sounded", "done"]
+"""onset, false_start, began, lull, resumed, ended: of the customer's sound. words: it has words in it that matter; overtaken: the same,
+found when it had ended and he began another; nothing: it ended, and had none. sounded, done: the first sound of an answer, and its end; or
+of what nobody asked for, which sounds while nobody speaks."""
 
-Action = Literal["open", "interrupt", "forget", "hold", "release", "duck", "raise", "pause", "go_on"]
-"""open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. forget: end this utterance,
-in which no words were found yet. hold, release: keep an answer from sounding, and let it. duck, raise: lower the voice, and raise it.
-pause, go_on: stop the voice in mid-word, and go on from there."""
+Action = Literal["open", "interrupt", "hold", "release", "duck", "raise", "pause", "go_on"]
+"""open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. hold, release: keep an
+answer from sounding, and let it. duck, raise: lower the voice, and raise it. pause, go_on: stop the voice in mid-word, and go on from
+there."""
 
 
 WAITS_FOR_WORDS: tuple[Floor, ...] = ("withheld", "hushed")
@@ -64,7 +65,8 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("holding", "done"): Step("listening"),
     ("withheld", "words"): Step("hearing", ("interrupt",)),
     ("withheld", "nothing"): Step("answering", ("release",)),
-    ("withheld", "began"): Step("withheld", ("forget", "open")),
+    ("withheld", "overtaken"): Step("withheld"),
+    ("withheld", "began"): Step("withheld", ("open",)),
     ("speaking", "onset"): Step("doubting", ("duck",)),
     ("speaking", "began"): Step("hushed", ("pause", "open")),
     ("speaking", "done"): Step("listening"),
@@ -73,7 +75,8 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("doubting", "done"): Step("listening", ("raise",)),
     ("hushed", "words"): Step("hearing", ("interrupt",)),
     ("hushed", "nothing"): Step("speaking", ("raise", "go_on")),
-    ("hushed", "began"): Step("hushed", ("forget", "open")),
+    ("hushed", "overtaken"): Step("withheld"),
+    ("hushed", "began"): Step("hushed", ("open",)),
 }
 """(floor, happening) to what follows."""
 

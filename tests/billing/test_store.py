@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, insert, select
 
 from agent.billing.ledger import Store, devices, sqlite
-from agent.billing.ledger.tables import meta
+from agent.billing.ledger.tables import meta, usage_key
 from agent.contract.registration import NewKey
 from agent.contract.signing import SigningKey, key_id_of, key_record_data
 from agent.errors import BadInput, LedgerBusy, LedgerDamaged
@@ -244,5 +244,29 @@ def test_a_key_is_one_devices_and_changes_only_by_both_signatures(tmp_path: Path
         owner = await store.read(lambda connection: devices.find(connection, TENANT, "sim-2"))
         assert owner is not None
         assert (owner.id, third.key_id != KEY.key_id) == (2, True)
+
+    with_backend(tmp_path, run)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_successor_that_never_signed_gives_way_to_another_and_no_other_does(tmp_path: Path, *, signed: bool) -> None:
+    """A robot whose next key was damaged before it was used makes another; the first must not stay valid for ever."""
+
+    async def run(backend: Backend) -> None:
+        last = SigningKey.from_seed(b"3" * 32)
+
+        def change(connection: Connection) -> None:
+            for new in (OTHER, last):
+                named = NewKey.model_validate(key_record_data(EPOCH, KEY, new) | {"epoch": EPOCH})
+                devices.retire(connection, KEY.key_id, devices.add_key(connection, 1, named, NOW), NOW)
+                if signed:
+                    devices.used(connection, OTHER.key_id, NOW)
+            devices.used(connection, last.key_id, NOW)
+
+        await backend.store.write(change)
+        found = await backend.store.read(
+            lambda connection: connection.execute(select(usage_key.c.successor).where(usage_key.c.key_id == KEY.key_id)).scalar_one()
+        )
+        assert found == (OTHER if signed else last).key_id
 
     with_backend(tmp_path, run)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, update
 
 from agent.billing.ledger.tables import device, usage_key
 from agent.contract.record import KeyData
@@ -71,8 +71,10 @@ def _put_key(connection: Connection, device_id: int, public: bytes, now: str) ->
 
 
 def retire(connection: Connection, old: str, new: str, now: str) -> None:
-    """The old key's successor is on the books; it is believed until the new one signs."""
-    connection.execute(update(usage_key).where(usage_key.c.key_id == old, usage_key.c.retired.is_(None)).values(retired=now, successor=new))
+    """The old key's successor is on the books; it is believed until the new one signs. One that never signed gives way to another."""
+    after = usage_key.alias("after")
+    signed = exists(select(after.c.key_id).where(after.c.key_id == usage_key.c.successor, after.c.used.is_not(None)))
+    connection.execute(update(usage_key).where(usage_key.c.key_id == old, ~signed).values(retired=now, successor=new))
 
 
 def used(connection: Connection, key_id: str, now: str) -> None:

@@ -9,7 +9,7 @@ utterance is over the gate opens. Each stage settles on the books however it end
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from agent.dialog.exchange.answer import Answer
 from agent.dialog.exchange.calls import Calls
@@ -25,6 +25,9 @@ from agent.values import AudioChunk, Stage, Transcript, Turn
 
 HeardWords = Callable[[str, int | None], bool]
 """Takes the words so far and how much of the sound they cover, None when they are final; says whether they may be answered."""
+
+Why = Literal["full", "failed"] | Stage
+"""Why a turn came to nothing: no room on the books, the stage that failed, or a failure of another kind."""
 
 Planned = Callable[[Plan, int | None], None]
 """Takes how words are to be answered, and how much of the sound they cover."""
@@ -44,8 +47,9 @@ class Exchange:
         sounded: Callable[[], None] = lambda: None,
         planned: Planned = lambda _plan, _until: None,
         after: Callable[[], Iterable["asyncio.Future[Any]"]] = tuple,
+        before: "Exchange | None" = None,
     ) -> None:
-        """`after`: what must end before an answer may use the engines."""
+        """`after`: what must end before an answer may use the engines; `before`: whose words must be known before this is recognised."""
         self._robot = robot
         self._ears = ears
         self._speaker = speaker
@@ -54,10 +58,13 @@ class Exchange:
         self._sounded = sounded
         self._planned = planned
         self._after = after
+        self._before = before
         self.calls = Calls(robot.stages.by_name, robot.books, robot.clock, session.session_id)
         self.answer: Answer | None = None
         self.complete = False
         """The utterance is over and its words are final."""
+        self.recognised = asyncio.Event()
+        """The same, or they will never be known."""
         self._making: asyncio.Task[None] | None = None
         self._attempts = 1
         self._held = False
@@ -69,17 +76,14 @@ class Exchange:
         """What the customer has said, so far."""
         return " ".join([*self._words, *([self._partial] if self._partial else [])])
 
-    @property
-    def has_sounded(self) -> bool:
-        """The customer has heard something of its answer."""
-        return self.answer is not None and self.answer.has_sounded
-
-    @property
-    def came_to_nothing(self) -> Stage | None:
-        """The stage that failed, where the customer has heard nothing because of it."""
-        if self.has_sounded:
+    def came_to_nothing(self, failure: BaseException | None) -> Why | None:
+        """Why, where the customer has heard nothing because of it; `failure`: what ended it, if something did."""
+        if isinstance(failure, LedgerFull):
+            return "full"
+        if self.answer is not None and self.answer.has_sounded:
             return None
-        return next((result.stage for result in self.calls.results if result.outcome == "failed"), None)
+        failed = next((result.stage for result in self.calls.results if result.outcome == "failed"), None)
+        return failed if failed or failure is None else "failed"
 
     def hold(self, *, on: bool) -> None:
         """Keeps an answer that has not sounded from sounding, or lets it."""
@@ -100,10 +104,14 @@ class Exchange:
                 await self._finish()
         finally:
             await unhurried(self._close())
+            self.recognised.set()
         return self.told()
 
     async def _hear(self) -> bool:
-        """Recognises the utterance; False if there is nothing to answer."""
+        """Recognises the utterance, when the recogniser is free; False if there is nothing to answer."""
+        if self._before is not None:
+            await self._before.recognised.wait()
+            self._before = None  # nor all that were before it
         asr = await self.calls.begin("asr", self._robot.stages.asr, started=True)
         asr.known["audio_in_ms"] = 0
         try:
@@ -114,6 +122,7 @@ class Exchange:
         self.calls.end(asr, "completed")
         self._partial = ""
         self.complete = True
+        self.recognised.set()
         heard = asr.result is not None and asr.result.outcome == "completed"
         return self._heard_words(self.question, None) and heard and bool(self.question)
 

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.dialog.exchange import Exchange
+from agent.dialog.exchange import Exchange, Why
 from agent.dialog.exchange.plan import Plan, vouches
 from agent.dialog.exchange.robot import Robot
 from agent.dialog.live.asking import ask_ends, may_ask
@@ -20,7 +20,7 @@ from agent.dialog.live.load import LEVEL_MAX, NO_MODEL, NO_SPECULATION, Lag, Loa
 from agent.dialog.live.remembering import agrees, remember
 from agent.dialog.live.running import Running
 from agent.dialog.live.sessions import Sessions
-from agent.dialog.live.watching import Watching, Why
+from agent.dialog.live.watching import Watching
 from agent.dialog.session import Session
 from agent.dialog.turn import WAITS_FOR_WORDS, Action, Floor, Happening, step
 from agent.dialog.wording.intents import polite_noise
@@ -50,19 +50,16 @@ class Conversation:
         self._load = Load()
         self._sessions = Sessions(robot.clock, robot.manner.language, silence_s)
         self.floor: Floor = "listening"
-        self.running: list[Running] = []
-        """Exchanges under way, the newest last."""
-        self._closing: set[asyncio.Future[Any]] = set()
-        """Exchanges that were given up and still settle."""
+        self.running: list[Running] = []  # exchanges under way, the newest last
+        self._closing: set[asyncio.Future[Any]] = set()  # exchanges that were given up and still settle
         self._errands = Errands()
-        self._announcing = False
-        """What sounds is no answer, and nobody has stopped it."""
+        self._announcing = False  # what sounds is no answer, and nobody has stopped it
+        self._owed: Why | None = None  # an answer came to nothing while somebody seemed to speak; if he did not, it is apologised for
         self._over = False
         self._lag = Lag()
         self._does: dict[Action, Callable[[], None]] = {
             "open": self._open,
             "interrupt": lambda: self._give_up(self.running[:-1]),
-            "forget": lambda: self._end(self.running[-1]),
             "hold": lambda: self.running[-1].exchange.hold(on=True),
             "release": self._release,
             "duck": lambda: speaker.duck(on=True),
@@ -187,8 +184,9 @@ class Conversation:
             sounded=lambda: self._sounded(running),
             planned=lambda plan, until_ms: self._planned(running, plan, until_ms),
             after=lambda: self._closing - {running.task},
+            before=self.running[-1].exchange if self.running else None,
         )  # fmt: skip
-        running = Running(exchange, ears, asyncio.create_task(exchange.run()))
+        running = Running(exchange, ears, asyncio.create_task(exchange.run()), self.floor in WAITS_FOR_WORDS)
         self.running.append(running)
         running.task.add_done_callback(lambda _: self._done(running))
 
@@ -198,18 +196,26 @@ class Conversation:
         more = not final and unfinished(words, language)
         if not final:
             self._listener.hint(unfinished=more, until_ms=until_ms)
-        if self.floor in WAITS_FOR_WORDS and running is self.running[-1]:
-            before = self.running[-2].exchange.answer if self.running[1:] else None
+        if running.doubted and running in self.running:
+            before = self.running[: self.running.index(running)]
             matters = bool(words) and (not polite_noise(words, language) or agrees(words, before, self.session, language))
             if matters:
-                self._happen("words")
-                if running.ears.ended_at is not None:
-                    self._happen("ended")
+                self._means(running, before)
             elif final:
                 self._part(running)
                 self._goes_on()
             return matters
         return final or not (more or self._load.level >= NO_SPECULATION)
+
+    def _means(self, running: Running, before: Sequence[Running]) -> None:
+        """It is no noise: what was being said gives way. Its own answer waits where another utterance has begun since."""
+        running.doubted = False
+        if overtaken := running is not self.running[-1]:
+            self._give_up(before)
+            running.exchange.hold(on=True)
+        self._happen("overtaken" if overtaken else "words")
+        if running.ears.ended_at is not None:
+            self._happen("ended")
 
     def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
@@ -219,10 +225,14 @@ class Conversation:
             self._errands.begin(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
 
     def _goes_on(self) -> None:
-        """Nobody interrupted after all; what was being said may have ended meanwhile."""
+        """If it is known that nobody interrupted after all; what was being said may have ended meanwhile."""
+        if any(one.doubted for one in self.running):
+            return
+        owed, self._owed = self._owed, None
         self._happen("nothing")
         if not self.running and not self._announcing:
             self._happen("done")
+            self._apologise(owed)
 
     def _sounded(self, running: Running) -> None:
         if running in self.running[-1:]:
@@ -231,43 +241,40 @@ class Conversation:
     def _done(self, running: Running) -> None:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
-        why: Why | None = running.exchange.came_to_nothing
-        if isinstance(failure, LedgerFull):
-            self._errands.begin(self._watching.apologise("full", self.announce))
-        elif failure is not None:  # whatever it was, it cost a turn and not the robot
-            why = why if running.exchange.has_sounded else "failed"
+        if failure is not None and not isinstance(failure, LedgerFull):  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
-            newest = running is self.running[-1]
             self.running.remove(running)
             remember(self.session, running.exchange, self._robot.manner, ended=True)
-            if newest and self.floor in WAITS_FOR_WORDS:
+            why = running.exchange.came_to_nothing(failure)
+            if self.floor in WAITS_FOR_WORDS:
                 if self._announcing and isinstance(failure, LedgerFull):
                     self._give_up([])  # nobody can recognise what was said, and this can wait
+                self._owed = why or self._owed
                 self._goes_on()
-            elif newest:
+            else:
                 self._happen("done")
-                if why is not None:
-                    self._errands.begin(self._watching.apologise(why, self.announce))
+                self._apologise(why)
         if running.exchange.complete:
             answer = running.exchange.answer
             self._watching.turn(running.exchange.told(), answer.plan if answer else None)
 
-    def _give_up(self, those: list[Running]) -> None:
+    def _apologise(self, why: Why | None) -> None:
+        if why is not None:
+            self._errands.begin(self._watching.apologise(why, self.announce))
+
+    def _give_up(self, those: Sequence[Running]) -> None:
         """Ends exchanges for good. What was heard of their answers stays in the conversation."""
         for running in those:
             running.exchange.hold(on=True)  # what is made from now on must not sound
-        self._announcing = False
+        self._announcing, self._owed = False, None
         self._speaker.stop()
         self._speaker.pause(on=False)
         self._speaker.duck(on=False)
         for running in those:
-            self._end(running)
-
-    def _end(self, running: Running) -> None:
-        self._part(running)
-        remember(self.session, running.exchange, self._robot.manner, ended=False)
-        running.task.cancel()
+            self._part(running)
+            remember(self.session, running.exchange, self._robot.manner, ended=False)
+            running.task.cancel()
 
     def _part(self, running: Running) -> None:
         """It settles by itself from here on."""

@@ -1,11 +1,13 @@
 """What of an exchange stays in the conversation: what was asked, and of the answer what was heard."""
 
 import re
+from collections.abc import Sequence
 
 from agent.dialog.exchange import Exchange
 from agent.dialog.exchange.answer import Answer
 from agent.dialog.exchange.plan import Silent, Think, Verbatim
 from agent.dialog.exchange.robot import Manner
+from agent.dialog.live.running import Running
 from agent.dialog.mind import OFFERS
 from agent.dialog.session import Session
 from agent.dialog.wording.intents import consent
@@ -22,7 +24,7 @@ def remember(session: Session, exchange: Exchange, manner: Manner, *, ended: boo
     plan = answer.plan if answer else None
     heard = answer.heard() if answer else ""
     session.add(manner.redacted(exchange.question), heard, manner.history_messages_max, thought=isinstance(plan, Think))
-    if plan is not None and not isinstance(plan, Silent):  # a sound without a word takes no offer back
+    if plan is not None and not isinstance(plan, Silent) and (heard or ended):  # what nobody knows of takes no offer back
         session.offered = has_offered(answer, manner.language)
     if isinstance(plan, Verbatim) and (heard or ended):
         session.over = session.over or plan.farewell
@@ -40,7 +42,13 @@ def has_offered(answer: Answer | None, language: Language) -> bool:
     return isinstance(answer.plan, Think) and offers(heard, language)
 
 
-def agrees(words: str, before: Answer | None, session: Session, language: Language) -> bool:
-    """To the person whom an answer offers, `before` if that has sounded, else the last: then "yes" is more than a sign of listening."""
-    offering = has_offered(before, language) if before is not None and before.has_sounded else session.offered
+def agrees(words: str, before: Sequence[Running], session: Session, language: Language) -> bool:
+    """To the person whom an answer offers, the last of `before` if that has sounded, else the last that ended: then "yes" is more than a
+    sign of listening. Not where that person is called already, and it has only to be said."""
+    answer = before[-1].exchange.answer if before else None
+    if answer is not None and answer.has_sounded:
+        offering = has_offered(answer, language)
+    else:
+        called = answer is not None and isinstance(answer.plan, Verbatim) and bool(answer.plan.handoff)
+        offering = session.offered and not called
     return offering and bool(consent(words, language))

@@ -15,3 +15,5 @@ class Running:
     exchange: Exchange
     ears: LiveEars
     task: "asyncio.Task[Turn]"
+    doubted: bool
+    """It began while an answer was to sound or sounded, and no words that matter were heard in it yet."""

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from agent.dialog.exchange import Why
 from agent.dialog.exchange.plan import Plan
 from agent.dialog.turn import Floor
-from agent.values import Speech, Stage, Turn
-
-Why = Literal["full", "failed"] | Stage
-"""What a robot apologises for: no room on the books, the stage that failed, or a failure of another kind."""
+from agent.values import Speech, Turn
 
 Announce = Callable[[Sequence[Speech]], Coroutine[Any, Any, int]]
 """Says it, see `Conversation.announce`."""

@@ -100,6 +100,7 @@ def at_step(seed: int, chance: Random, folder: Path) -> tuple[Image, Promised]:
             try:
                 life.wait(LIFE_SECONDS_MAX)
             except subprocess.TimeoutExpired:
+                life.kill()
                 raise EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed") from None
         trace = disk.trace()
     replay = Replay(trace)

@@ -13,10 +13,11 @@ from agent.audio.files import FileMicrophone, FileSpeaker
 from agent.audio.listening import Listening
 from agent.dialog.announce import Announcer
 from agent.dialog.books import Books
+from agent.dialog.exchange import Why
 from agent.dialog.exchange.plan import Mind, OpenMind
 from agent.dialog.exchange.robot import Manner, Robot, Stages
 from agent.dialog.live import Conversation
-from agent.dialog.live.watching import Announce, Watching, Why
+from agent.dialog.live.watching import Announce, Watching
 from agent.dialog.session import Session
 from agent.dialog.turn import Floor
 from agent.engines.scripted import words

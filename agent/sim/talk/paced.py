@@ -8,7 +8,7 @@ The worker has a thread of its own, and only ever one of the two runs: the same 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pkgutil import resolve_name
 from typing import Any
 
@@ -29,12 +29,13 @@ class _Cancelled(BaseException):
 class PacedCall:
     """One use. Implements the port Call."""
 
-    def __init__(self, worker: Worker, clock: Clock, step_seconds: float) -> None:
+    def __init__(self, worker: Worker, clock: Clock, step_seconds: float, begins: Callable[["PacedCall"], None]) -> None:
         self.usage = StageUsage()
         self.begun = False
         self._worker = worker
         self._clock = clock
         self._step_seconds = step_seconds
+        self._begins = begins
         self._given: deque[Any] = deque()
         self._finished = False
         self._stopped = False
@@ -66,7 +67,16 @@ class PacedCall:
                 raise output
             yield output
 
+    def supersede(self, failure: EngineFailed) -> None:
+        """The engine has moved on to another call; if this one has not ended, it fails."""
+        if self._driving is not None and not self._driving.done() and not self._stopped:
+            self._stopped = True
+            self._news.set()
+            self._outputs.put_nowait(failure)
+
     def _begin(self) -> None:
+        if not self.begun:
+            self._begins(self)
         self.begun = True
         self._news.set()
         if self._driving is None and not self._stopped:
@@ -152,7 +162,13 @@ class PacedEngine:
         self._call: PacedCall | None = None
 
     def open(self) -> PacedCall:
-        return PacedCall(self._worker, self._clock, self._step_seconds)
+        return PacedCall(self._worker, self._clock, self._step_seconds, self._begin)
+
+    def _begin(self, call: PacedCall) -> None:
+        """As a child does, it serves one call at a time."""
+        before, self._call = self._call, call
+        if before is not None:
+            before.supersede(EngineFailed(f"{self.name} has moved on to another call"))
 
     async def aclose(self) -> None:
         """It has no process."""

@@ -28,7 +28,6 @@ from tests.store.ledger.world import (
     call,
     check_nothing_lost,
     closed,
-    filled,
     flip,
     gaps,
     intent,
@@ -47,16 +46,7 @@ SEED = int(os.environ.get("VOXMETER_SEED", "3"))
 FLIPS = int(os.environ.get("VOXMETER_FLIPS", "2"))
 """Changed bytes in each page, and in the content of each frame of the log."""
 
-PAGE_BYTES, FRAME_HEADER, LOG_HEADER, SECTOR_BYTES = 4096, 24, 32, 512
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("world")
-    books, wrote = filled(folder / "state", SimulatedClock(seed=1))
-    killed(folder / "state", folder / "killed")
-    closed(books)
-    return World(wrote, killed(folder / "state", folder / "sound"), folder / "killed")
+PAGE_BYTES, FRAME_HEADER, LOG_HEADER = 4096, 24, 32
 
 
 def after_flips(world: World, tmp_path: Path, file: Path, flips: Iterable[tuple[int, int]], allowed: Sequence[int] = ()) -> int:
@@ -230,62 +220,6 @@ def test_a_record_of_a_transaction_that_never_ended_does_not_take_the_place_of_o
     started(state, SimulatedClock(seed=5))
     now = check_nothing_lost(state, world.wrote)
     assert [gap["first"] for gap in gaps(now)] == [last]
-
-
-def test_a_log_whose_head_is_gone_is_salvaged(world: World, tmp_path: Path) -> None:
-    state = killed(world.killed, tmp_path / "state")
-    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER) + (state / LOG_FILE).read_bytes()[LOG_HEADER:])
-    started(state, SimulatedClock(seed=5))
-    holes = [(gap["first"], gap["last"]) for gap in gaps(check_nothing_lost(state, world.wrote))]
-    assert holes == [(14, 14)], "the long record is in pieces, all others are whole"
-
-
-def test_a_frame_of_no_page_as_a_torn_sector_leaves_it_keeps_no_ledger_from_opening(world: World, tmp_path: Path) -> None:
-    state = killed(world.killed, tmp_path / "state")
-    log = (state / LOG_FILE).read_bytes()
-    (state / LOG_FILE).write_bytes(bytes(LOG_HEADER + 8) + log[LOG_HEADER + 8 :])
-    started(state, SimulatedClock(seed=5))
-    assert gaps(check_nothing_lost(state, world.wrote))
-
-
-@pytest.mark.parametrize("kept", [0, LOG_HEADER - 8], ids=["all of it", "behind its salts"])
-def test_an_old_log_whose_head_was_torn_while_it_began_anew_is_no_damage(world: World, tmp_path: Path, kept: int) -> None:
-    """All of it is in the file, and nothing new was written yet."""
-    state = killed(world.killed, tmp_path / "state")
-    connection = sqlite3.connect(state / LEDGER_FILE)
-    connection.execute("SELECT count(*) FROM record").fetchone()
-    log = (state / LOG_FILE).read_bytes()
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    (state / LOG_FILE).write_bytes(log[:kept] + bytes(LOG_HEADER - kept) + log[LOG_HEADER:])
-    books = opened(state, SimulatedClock(seed=5))
-    closed(books)
-    assert books.epoch == world.wrote.epoch
-
-
-@pytest.mark.parametrize("seed", range(SEED, SEED + 20))
-def test_power_cut_in_the_first_commit_after_a_kill_is_no_damage(tmp_path: Path, seed: int) -> None:
-    """Of its frames some sectors are on the disk, between those of the round before; the head is, for SQLite syncs it first."""
-    chance = seeded(seed)
-    books = opened(tmp_path / "robot", SimulatedClock(seed=1))
-    for number in range(chance.randint(1, 3)):
-        turn(books, str(number))
-    wrote, state = Wrote(books.epoch, bodies_in(tmp_path / "robot"), 1), killed(tmp_path / "robot", tmp_path / "state")
-    closed(books)
-    before = (state / LOG_FILE).read_bytes()
-    books = opened(state, SimulatedClock(seed=5))
-    assert (state / LOG_FILE).read_bytes() == before, "what follows is the first commit"
-    asyncio.run(books.append([usage(call(f"y-{number}"), 3) for number in range(30)]))
-    after = (state / LOG_FILE).read_bytes()
-    image = killed(state, tmp_path / "image")
-    closed(books)
-    assert after[:LOG_HEADER] != before[:LOG_HEADER]
-    sectors = range(SECTOR_BYTES, len(before), SECTOR_BYTES)
-    mixed = [chance.choice((before, after))[at : at + SECTOR_BYTES] for at in sectors]
-    (image / LOG_FILE).write_bytes(after[:LOG_HEADER] + before[LOG_HEADER:SECTOR_BYTES] + b"".join(mixed))
-    closed(left := opened(image, SimulatedClock(seed=6)))
-    assert left.epoch == wrote.epoch
-    check_nothing_lost(image, wrote)
 
 
 def test_a_damaged_last_record_that_is_on_no_odometer_is_declared(tmp_path: Path) -> None:

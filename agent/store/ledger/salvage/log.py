@@ -11,6 +11,9 @@ FRAME_HEADER = 24
 BYTE_ORDERS: dict[int, Literal["little", "big"]] = {0x377F0682: "little", 0x377F0683: "big"}
 """Of the words that a log's checksums add up, by the first word of its head."""
 
+ROUNDS_MAX = 2**16
+"""Between a head and frames that are still of use: a head that never reaches the disk is not lost so often in a row."""
+
 Frame = tuple[int, int, bytes]
 """(number of its page, pages in the file if it ends a transaction else 0, its salts)."""
 
@@ -24,11 +27,18 @@ def is_cut_inside(log: bytes, frames_read: int, page_size: int, path: Path) -> b
     frames = _frames(log, page_size)
     if frames_read:
         return _transactions([frame for frame in frames[frames_read:] if _near(frame[2], log[16:24])]) >= 2
-    # Not even the first frame was read. Under a whole head only its own round counts: what is left of an earlier one was in the file
-    # before the head was written, and the frames of the first commit lie among it in pieces. Else the head may be what has changed.
-    # Left of an earlier round, under a head that was being written when the power went, looks the same; but that is in the file.
-    rounds = [salts for _, _, salts in frames[:2] if not _is_whole(log[:LOG_HEADER]) or _near(salts, log[16:24])]
+    # Not even the first frame was read. Under a whole head an earlier round does not count: it was in the file before the head was
+    # written, and the frames of the first commit lie among it in pieces. Else the head may be what has changed. Left of an earlier
+    # round, under a head that was being written when the power went, looks the same; but that is in the file.
+    head = log[:LOG_HEADER]
+    rounds = [salts for _, _, salts in frames[:2] if not (_is_whole(head) and _is_earlier(salts, head[16:24]))]
     return any(_is_news(log, frames, page_size, salts, path) for salts in rounds)
+
+
+def _is_earlier(salts: bytes, head: bytes) -> bool:
+    """Of a round before that of the head: SQLite adds one to the first salt at each. A head may also be lost, and the old one stand."""
+    ahead = (int.from_bytes(salts[:4], "big") - int.from_bytes(head[:4], "big")) % 2**32
+    return not _near(salts, head) and ahead >= ROUNDS_MAX
 
 
 def _is_whole(head: bytes) -> bool:
