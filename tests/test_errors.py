@@ -42,7 +42,7 @@ def test_a_turn_that_fails_does_not_tell_what_was_said() -> None:
         conversation._watching, conversation.running = SimpleNamespace(say=said.append), []  # type: ignore[assignment]
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         failed.set_exception(unforeseen(SAID.encode))
-        conversation._done(SimpleNamespace(task=failed, exchange=SimpleNamespace(complete=False)))  # type: ignore[arg-type]
+        conversation._done(SimpleNamespace(task=failed, exchange=SimpleNamespace(complete=False, recognised=asyncio.Event())))  # type: ignore[arg-type]
         assert len(said) == 1
         assert said[0].startswith(f"a turn failed: UnicodeEncodeError at {__name__}:")
 

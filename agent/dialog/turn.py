@@ -24,10 +24,12 @@ from typing import Literal, NamedTuple
 
 Floor = Literal["listening", "hearing", "lulled", "answering", "holding", "withheld", "speaking", "doubting", "hushed"]
 
-Happening = Literal["onset", "false_start", "began", "lull", "resumed", "ended", "words", "overtaken", "nothing", "sounded", "done"]
+Happening = Literal[
+    "onset", "false_start", "began", "lull", "resumed", "ended", "words", "overtaken", "nothing", "stirs", "sounded", "done"
+]
 """onset, false_start, began, lull, resumed, ended: of the customer's sound. words: it has words in it that matter; overtaken: the same,
-found when it had ended and he began another; nothing: it ended, and had none. sounded, done: the first sound of an answer, and its end; or
-of what nobody asked for, which sounds while nobody speaks."""
+found when it had ended and he began another; nothing: it ended, and had none; stirs: the same, but somebody seems to go on. sounded, done:
+the first sound of an answer, and its end; or of what nobody asked for, which sounds while nobody speaks."""
 
 Action = Literal["open", "interrupt", "hold", "release", "duck", "raise", "pause", "go_on"]
 """open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. hold, release: keep an
@@ -65,6 +67,7 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("holding", "done"): Step("listening"),
     ("withheld", "words"): Step("hearing", ("interrupt",)),
     ("withheld", "nothing"): Step("answering", ("release",)),
+    ("withheld", "stirs"): Step("holding"),
     ("withheld", "overtaken"): Step("withheld"),
     ("withheld", "began"): Step("withheld", ("open",)),
     ("speaking", "onset"): Step("doubting", ("duck",)),
@@ -75,6 +78,7 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("doubting", "done"): Step("listening", ("raise",)),
     ("hushed", "words"): Step("hearing", ("interrupt",)),
     ("hushed", "nothing"): Step("speaking", ("raise", "go_on")),
+    ("hushed", "stirs"): Step("doubting", ("duck", "go_on")),
     ("hushed", "overtaken"): Step("withheld"),
     ("hushed", "began"): Step("hushed", ("open",)),
 }

@@ -219,14 +219,15 @@ def test_a_voice_that_was_lowered_for_who_is_not_listened_to_is_raised_when_he_e
     async def story(house: House) -> None:
         live = house.attending._live
         assert live is not None
-        while not (house.conversation.floor == "speaking" and live.listening.speaking):
+        while not (house.conversation.floor in ("speaking", "doubting") and live.listening.speaking):
+            assert house.clock.monotonic() < 60
             await house.clock.sleep(0.05)
-        house.conversation.startled()
+        house.conversation.startled()  # where it is not lowered already
 
     scene = Scene(sound(*parts), {"llm": {"replies": [LONG]}}, hearing=HEARING, room=room, silence_after_s=20)
     floors = played(tmp_path, scene, story).floors
     lowered = len(floors) - 1 - floors[::-1].index("doubting")
-    assert floors[lowered - 1 : lowered + 2] == ["speaking", "doubting", "speaking"]
+    assert floors[lowered + 1 :] == ["speaking", "listening"]
 
 
 def test_what_can_not_be_said_is_told_in_a_line(tmp_path: Path) -> None:

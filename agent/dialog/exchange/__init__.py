@@ -64,7 +64,7 @@ class Exchange:
         self.complete = False
         """The utterance is over and its words are final."""
         self.recognised = asyncio.Event()
-        """The same, or they will never be known."""
+        """The same. Where they will never be known, whoever runs this must set it."""
         self._making: asyncio.Task[None] | None = None
         self._attempts = 1
         self._held = False
@@ -104,7 +104,6 @@ class Exchange:
                 await self._finish()
         finally:
             await unhurried(self._close())
-            self.recognised.set()
         return self.told()
 
     async def _hear(self) -> bool:
@@ -170,7 +169,8 @@ class Exchange:
         self._sounded()
 
     async def _make(self, answer: Answer) -> None:
-        await asyncio.gather(*self._after(), return_exceptions=True)
+        if those := [*self._after()]:
+            await asyncio.wait(those)  # not gather: whoever is cancelled here would cancel them
         if not self.calls.intended(answer.attempt):
             await self.calls.intend(("llm", "tts"), answer.attempt)
         await answer.make()

@@ -54,7 +54,9 @@ class Answer:
         self._planned = planned
         self._llm: RunningStage[Prompt, str] | None = None
         self.has_sounded = False
-        self._ready_made = self._confirmed = self._called = False
+        self.called = False
+        """A person, whom it promises."""
+        self._ready_made = self._confirmed = False
         self._thought: Outcome | None = None
         """How the thinking ended; on the books when the answer sounds, or has ended without a sound."""
         manner = robot.manner
@@ -96,9 +98,9 @@ class Answer:
 
     async def call_person(self) -> None:
         """Asks for one, durably and once, where the answer promises it."""
-        promised = isinstance(self.plan, Verbatim) and self._confirmed and not self._called
+        promised = isinstance(self.plan, Verbatim) and self._confirmed and not self.called
         if promised and isinstance(self.plan, Verbatim) and self.plan.handoff:
-            self._called = True
+            self.called = True
             await unhurried(self._robot.call_person(self.plan.handoff, self._session.session_id, self._calls.turn_id))
 
     async def play(self, speaker: Speaker) -> None:

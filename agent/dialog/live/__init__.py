@@ -47,7 +47,7 @@ class Conversation:
         self._speaker = speaker
         self._watching = watching
         self.clock = robot.clock
-        self._load = Load()
+        self._load, self._lag = Load(), Lag()
         self._sessions = Sessions(robot.clock, robot.manner.language, silence_s)
         self.floor: Floor = "listening"
         self.running: list[Running] = []  # exchanges under way, the newest last
@@ -56,12 +56,11 @@ class Conversation:
         self._announcing = False  # what sounds is no answer, and nobody has stopped it
         self._owed: Why | None = None  # an answer came to nothing while somebody seemed to speak; if he did not, it is apologised for
         self._over = False
-        self._lag = Lag()
         self._does: dict[Action, Callable[[], None]] = {
             "open": self._open,
             "interrupt": lambda: self._give_up(self.running[:-1]),
-            "hold": lambda: self.running[-1].exchange.hold(on=True),
-            "release": self._release,
+            "hold": lambda: self._hold(self.running[-1:], on=True),
+            "release": lambda: self._hold(self.running[-1:], on=False),
             "duck": lambda: speaker.duck(on=True),
             "raise": lambda: speaker.duck(on=False),
             "pause": lambda: speaker.pause(on=True),
@@ -87,7 +86,6 @@ class Conversation:
     async def _close(self) -> None:
         self._over = True
         self._give_up(self.running[:])
-        self._speaker.stop()
         await self._errands.aclose()
         while self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
@@ -194,17 +192,17 @@ class Conversation:
         """What the words so far change; final ones cover no certain sound. False where they are not to be answered, or not yet."""
         language, final = self._robot.manner.language, until_ms is None
         more = not final and unfinished(words, language)
-        if not final:
+        if not final and running.ears.ended_at is None:
             self._listener.hint(unfinished=more, until_ms=until_ms)
         if running.doubted and running in self.running:
             before = self.running[: self.running.index(running)]
-            matters = bool(words) and (not polite_noise(words, language) or agrees(words, before, self.session, language))
-            if matters:
-                self._means(running, before)
-            elif final:
-                self._part(running)
-                self._goes_on()
-            return matters
+            if not words or (polite_noise(words, language) and not agrees(words, before, self.session, language)):
+                if final:
+                    self._owed = running.exchange.came_to_nothing(None) or self._owed
+                    self._part(running)
+                    self._goes_on()
+                return False
+            self._means(running, before)
         return final or not (more or self._load.level >= NO_SPECULATION)
 
     def _means(self, running: Running, before: Sequence[Running]) -> None:
@@ -219,9 +217,11 @@ class Conversation:
 
     def _planned(self, running: Running, plan: Plan, until_ms: int | None) -> None:
         """Words that are known to be a whole question, or small talk, end a turn sooner than any model of sound dares to."""
-        if until_ms is not None and vouches(plan):
+        if until_ms is None or running.ears.ended_at is not None:
+            return
+        if vouches(plan):
             self._listener.hint(unfinished=False, complete=True, until_ms=until_ms)
-        elif until_ms is not None and not self._closing and may_ask(plan, self._load.level, [one.exchange.calls for one in self.running]):
+        elif not self._closing and may_ask(plan, self._load.level, [one.exchange.calls for one in self.running]):
             self._errands.begin(ask_ends(self._robot, self.session, running.exchange.question, self._listener, until_ms))
 
     def _goes_on(self) -> None:
@@ -229,7 +229,9 @@ class Conversation:
         if any(one.doubted for one in self.running):
             return
         owed, self._owed = self._owed, None
-        self._happen("nothing")
+        if owed is not None and self._announcing and not self.running:
+            self._give_up([])  # nobody knows what was said, and this can wait
+        self._happen("stirs" if self._listener.stirring else "nothing")
         if not self.running and not self._announcing:
             self._happen("done")
             self._apologise(owed)
@@ -241,6 +243,7 @@ class Conversation:
     def _done(self, running: Running) -> None:
         """An exchange has ended by itself; one that was given up is not among those under way any more."""
         failure = None if running.task.cancelled() else running.task.exception()
+        running.exchange.recognised.set()  # or its words will never be known; who waits for them waits no longer
         if failure is not None and not isinstance(failure, LedgerFull):  # whatever it was, it cost a turn and not the robot
             self._watching.say(str(failure) if isinstance(failure, VoxmeterError) else f"a turn failed: {plainly(failure)}")
         if running in self.running:
@@ -248,8 +251,6 @@ class Conversation:
             remember(self.session, running.exchange, self._robot.manner, ended=True)
             why = running.exchange.came_to_nothing(failure)
             if self.floor in WAITS_FOR_WORDS:
-                if self._announcing and isinstance(failure, LedgerFull):
-                    self._give_up([])  # nobody can recognise what was said, and this can wait
                 self._owed = why or self._owed
                 self._goes_on()
             else:
@@ -265,8 +266,7 @@ class Conversation:
 
     def _give_up(self, those: Sequence[Running]) -> None:
         """Ends exchanges for good. What was heard of their answers stays in the conversation."""
-        for running in those:
-            running.exchange.hold(on=True)  # what is made from now on must not sound
+        self._hold(those, on=True)  # what is made from now on must not sound
         self._announcing, self._owed = False, None
         self._speaker.stop()
         self._speaker.pause(on=False)
@@ -282,9 +282,9 @@ class Conversation:
         self._closing.add(running.task)
         running.task.add_done_callback(self._closing.discard)
 
-    def _release(self) -> None:
-        for running in self.running[-1:]:  # it may have ended meanwhile
-            running.exchange.hold(on=False)
+    def _hold(self, those: Sequence[Running], *, on: bool) -> None:
+        for running in those:
+            running.exchange.hold(on=on)
 
     async def _look(self) -> None:
         """Watches the load, and ends a session after silence."""

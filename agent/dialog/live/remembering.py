@@ -24,7 +24,8 @@ def remember(session: Session, exchange: Exchange, manner: Manner, *, ended: boo
     plan = answer.plan if answer else None
     heard = answer.heard() if answer else ""
     session.add(manner.redacted(exchange.question), heard, manner.history_messages_max, thought=isinstance(plan, Think))
-    if plan is not None and not isinstance(plan, Silent) and (heard or ended):  # what nobody knows of takes no offer back
+    silent = plan is None or isinstance(plan, Silent)  # a sound without a word takes no offer back
+    if answer and not silent and (heard or ended or answer.called):  # nor does what nobody knows of
         session.offered = has_offered(answer, manner.language)
     if isinstance(plan, Verbatim) and (heard or ended):
         session.over = session.over or plan.farewell
