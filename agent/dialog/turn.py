@@ -32,9 +32,9 @@ found when it had ended and he began another; nothing: it ended, and had none; s
 the first sound of an answer, and its end; or of what nobody asked for, which sounds while nobody speaks."""
 
 Action = Literal["open", "interrupt", "hold", "release", "duck", "raise", "pause", "go_on"]
-"""open: begin to recognise a new utterance. interrupt: end what was being said before this utterance, for good. hold, release: keep an
-answer from sounding, and let it. duck, raise: lower the voice, and raise it. pause, go_on: stop the voice in mid-word, and go on from
-there."""
+"""open: begin to recognise a new utterance. interrupt: end what was being said before the utterance that matters, for good. hold, release:
+keep an answer from sounding, and let it. duck, raise: lower the voice, and raise it. pause, go_on: stop the voice in mid-word, and go on
+from there."""
 
 
 WAITS_FOR_WORDS: tuple[Floor, ...] = ("withheld", "hushed")
@@ -68,7 +68,7 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("withheld", "words"): Step("hearing", ("interrupt",)),
     ("withheld", "nothing"): Step("answering", ("release",)),
     ("withheld", "stirs"): Step("holding"),
-    ("withheld", "overtaken"): Step("withheld"),
+    ("withheld", "overtaken"): Step("withheld", ("interrupt",)),
     ("withheld", "began"): Step("withheld", ("open",)),
     ("speaking", "onset"): Step("doubting", ("duck",)),
     ("speaking", "began"): Step("hushed", ("pause", "open")),
@@ -79,7 +79,7 @@ TABLE: dict[tuple[Floor, Happening], Step] = {
     ("hushed", "words"): Step("hearing", ("interrupt",)),
     ("hushed", "nothing"): Step("speaking", ("raise", "go_on")),
     ("hushed", "stirs"): Step("doubting", ("duck", "go_on")),
-    ("hushed", "overtaken"): Step("withheld"),
+    ("hushed", "overtaken"): Step("withheld", ("interrupt",)),
     ("hushed", "began"): Step("hushed", ("open",)),
 }
 """(floor, happening) to what follows."""

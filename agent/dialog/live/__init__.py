@@ -58,7 +58,7 @@ class Conversation:
         self._over = False
         self._does: dict[Action, Callable[[], None]] = {
             "open": self._open,
-            "interrupt": lambda: self._give_up(self.running[:-1]),
+            "interrupt": lambda: self._give_up(self.running[: max(at for at, one in enumerate(self.running) if not one.doubted)]),
             "hold": lambda: self._hold(self.running[-1:], on=True),
             "release": lambda: self._hold(self.running[-1:], on=False),
             "duck": lambda: speaker.duck(on=True),
@@ -202,14 +202,13 @@ class Conversation:
                     self._part(running)
                     self._goes_on()
                 return False
-            self._means(running, before)
+            self._means(running)
         return final or not (more or self._load.level >= NO_SPECULATION)
 
-    def _means(self, running: Running, before: Sequence[Running]) -> None:
+    def _means(self, running: Running) -> None:
         """It is no noise: what was being said gives way. Its own answer waits where another utterance has begun since."""
         running.doubted = False
         if overtaken := running is not self.running[-1]:
-            self._give_up(before)
             running.exchange.hold(on=True)
         self._happen("overtaken" if overtaken else "words")
         if running.ears.ended_at is not None:
