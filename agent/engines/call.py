@@ -48,6 +48,7 @@ class HostedCall(Generic[In, Out]):
         self._abandoned = False
         self._room = asyncio.Semaphore(ITEMS_AHEAD_MAX)
         self._all_sent = False
+        self._stuffed = False  # a frame is on its way into the child, whose pipe may be full
         self.begun = False
         """The engine has heard of this call."""
         self._ended = asyncio.Event()
@@ -60,8 +61,9 @@ class HostedCall(Generic[In, Out]):
 
     @property
     def owed(self) -> bool:
-        """The child has all it needs and is to say something; not where whoever iterates is what it waits for."""
-        due = self._all_sent or (self._answers_each and self._unanswered > 0)
+        """The child has all it needs, or does not take what it is given, and is to say something; not where whoever iterates is what it
+        waits for."""
+        due = self._all_sent or self._stuffed or (self._answers_each and self._unanswered > 0)
         return due and self.begun and not self._ended.is_set() and not self._outputs.full()
 
     async def send(self, item: In) -> None:
@@ -145,4 +147,8 @@ class HostedCall(Generic[In, Out]):
             except EngineFailed as error:
                 await self.end(error)
         if not self._ended.is_set():
-            await self._host.write((kind, self.number, *rest))
+            self._stuffed = True
+            try:
+                await self._host.write((kind, self.number, *rest))
+            finally:
+                self._stuffed = False

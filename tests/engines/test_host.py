@@ -125,6 +125,24 @@ def test_an_engine_that_hangs_is_killed_by_a_cancel(models: Path, monkeypatch: p
     asyncio.run(main())
 
 
+def test_one_that_hangs_while_it_is_told_more_than_its_pipe_holds_is_found_out(models: Path) -> None:
+    async def main() -> None:
+        host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
+        try:
+            call = host.open()
+            await call.send(AudioChunk(bytes(1024)))
+            os.kill(host.process_id, signal.SIGSTOP)
+            telling = [asyncio.create_task(call.send(AudioChunk(bytes(1024)))) for _ in range(400)]
+            await asyncio.sleep(0.5)
+            assert host.silent_s >= 0.4
+            host.kill()
+            await asyncio.gather(*telling)
+        finally:
+            await host.aclose()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
 @pytest.mark.parametrize("engine", ["vad_scripted", "embed_scripted"])
 def test_one_that_answers_each_item_and_hangs_is_found_out_however_often_it_is_asked(models: Path, engine: str) -> None:
     async def main() -> None:
