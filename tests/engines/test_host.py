@@ -137,6 +137,13 @@ def test_one_that_hangs_while_it_is_told_more_than_its_pipe_holds_is_found_out(m
             assert host.silent_s >= 0.4
             host.kill()
             await asyncio.gather(*telling)
+            await call.cancel()
+            while host.process_id == 0 or host.silent_s:
+                await asyncio.sleep(0.01)
+            again = host.open()
+            await again.send(AudioChunk(bytes(1024)))
+            await again.finish()
+            assert [transcript.text async for transcript in again] == ["what time is breakfast"]
         finally:
             await host.aclose()
 
