@@ -19,7 +19,7 @@ from agent.engines.host import Hosted, start
 from agent.engines.life import HELD_BYTES_MAX, Life
 from agent.engines.wire import receive
 from agent.errors import EngineFailed
-from agent.ports import EngineSettings
+from agent.ports import Call, EngineSettings
 from agent.values import AudioChunk, Message, Prompt, Transcript
 from tests.conftest import tone
 from tests.engines.helpers import chunks, settings
@@ -105,20 +105,31 @@ def test_a_process_that_can_not_be_made_is_told_and_tried_again(models: Path, mo
     asyncio.run(main())
 
 
+async def halted(host: Hosted[AudioChunk, Transcript]) -> Call[AudioChunk, Transcript]:
+    """A call in the middle of which the child stands still."""
+    call = host.open()
+    await call.send(AudioChunk(bytes(1024)))
+    os.kill(host.process_id, signal.SIGSTOP)
+    return call
+
+
+async def recognised(host: Hosted[AudioChunk, Transcript]) -> list[str]:
+    """What it makes of a frame."""
+    call = host.open()
+    await call.send(AudioChunk(bytes(1024)))
+    await call.finish()
+    return [transcript.text async for transcript in call]
+
+
 def test_an_engine_that_hangs_is_killed_by_a_cancel(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calling, "CANCEL_SECONDS_MAX", 0.5)
 
     async def main() -> None:
         host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
         try:
-            call = host.open()
-            await call.send(AudioChunk(bytes(1024)))
-            os.kill(host.process_id, signal.SIGSTOP)
+            call = await halted(host)
             await asyncio.wait_for(call.cancel(), 10)
-            call = host.open()
-            await call.send(AudioChunk(bytes(1024)))
-            await call.finish()
-            assert [transcript.text async for transcript in call] == ["what time is breakfast"]
+            assert await recognised(host) == ["what time is breakfast"]
         finally:
             await host.aclose()
 
@@ -129,9 +140,7 @@ def test_one_that_hangs_while_it_is_told_more_than_its_pipe_holds_is_found_out(m
     async def main() -> None:
         host: Hosted[AudioChunk, Transcript] = await start(settings("asr_scripted", models), SystemClock())
         try:
-            call = host.open()
-            await call.send(AudioChunk(bytes(1024)))
-            os.kill(host.process_id, signal.SIGSTOP)
+            call = await halted(host)
             telling = [asyncio.create_task(call.send(AudioChunk(bytes(1024)))) for _ in range(400)]
             await asyncio.sleep(0.5)
             assert host.silent_s >= 0.4
@@ -140,10 +149,7 @@ def test_one_that_hangs_while_it_is_told_more_than_its_pipe_holds_is_found_out(m
             await call.cancel()
             while host.process_id == 0 or host.silent_s:
                 await asyncio.sleep(0.01)
-            again = host.open()
-            await again.send(AudioChunk(bytes(1024)))
-            await again.finish()
-            assert [transcript.text async for transcript in again] == ["what time is breakfast"]
+            assert await recognised(host) == ["what time is breakfast"]
         finally:
             await host.aclose()
 
