@@ -67,20 +67,17 @@ class Attending:
             await clock.sleep(pause_s)
 
     async def _converse(self) -> None:
-        try:
-            async with (
-                in_hall(self._app, self._say) as hall,
-                conversing(self._app, hall, self._say, self._ended, free=self._free) as live,
-            ):
-                self._live, self._why = live, ""
-                forgetting = asyncio.create_task(self._forget(live))
-                try:
-                    await live.conversation.run()
-                finally:
-                    self._live = None  # nothing it is given any more can be heard
-                    await stopped(forgetting)
-        finally:
-            self._live = None
+        async with (
+            in_hall(self._app, self._say) as hall,
+            conversing(self._app, hall, self._say, self._ended, free=self._free) as live,
+        ):
+            self._live, self._why = live, ""
+            forgetting = asyncio.create_task(self._forget(live))
+            try:
+                await live.conversation.run()
+            finally:
+                self._live = None  # nothing it is given any more can be heard
+                await stopped(forgetting)
 
     def _ended(self, turn: Turn) -> None:
         """Whoever wants to be told may come later than the conversation."""
