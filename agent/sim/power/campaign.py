@@ -72,10 +72,15 @@ def lived(seed: int, folder: Path, steps: int = STEPS) -> Trace:
             try:
                 ended = subprocess.run(command, capture_output=True, timeout=LIFE_SECONDS_MAX, check=False)
             except subprocess.TimeoutExpired:
-                raise EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed") from None
+                raise too_long(seed) from None
             if ended.returncode:
                 raise EngineFailed(f"the life of seed {seed} ended with {ended.stderr.decode().strip().splitlines()[-1:]}")
         return disk.trace()
+
+
+def too_long(seed: int) -> EngineFailed:
+    """What is said of a life that does not end."""
+    return EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed")
 
 
 def cuts(seed: int, *, images: int, seconds: float, clock: Clock, folder: Path) -> Counts:

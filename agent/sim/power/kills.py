@@ -16,7 +16,7 @@ from agent.sim.disk.crash import Image, image, write
 from agent.sim.disk.faults import Faults
 from agent.sim.disk.fuse import recorded
 from agent.sim.disk.replay import Replay
-from agent.sim.power.campaign import BROKEN_TOLD_MAX, LIFE_SECONDS_MAX, STEPS
+from agent.sim.power.campaign import BROKEN_TOLD_MAX, LIFE_SECONDS_MAX, STEPS, too_long
 from agent.sim.power.promises import Promised
 from agent.sim.power.verdict import Judge
 
@@ -101,7 +101,7 @@ def at_step(seed: int, chance: Random, folder: Path) -> tuple[Image, Promised]:
                 life.wait(LIFE_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 life.kill()
-                raise EngineFailed(f"the life of seed {seed} was not over after {LIFE_SECONDS_MAX} s", "repeat it with that seed") from None
+                raise too_long(seed) from None
         trace = disk.trace()
     replay = Replay(trace)
     replay.advance(len(trace) - 1)
