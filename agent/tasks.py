@@ -79,18 +79,15 @@ async def to_its_end(call: Callable[[], T]) -> T:
 
 
 async def unhurried(work: Coroutine[Any, Any, T]) -> T:
-    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun."""
+    """Runs to the end whoever cancels meanwhile, and only then lets the cancel through: books are closed once begun. Where they refuse,
+    that is told first: nobody else would hear of it."""
     task = asyncio.create_task(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    result = task.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+    try:
+        await _settled(task)
+    except asyncio.CancelledError:
+        task.result()
+        raise
+    return task.result()
 
 
 async def first(*awaited: Awaitable[object]) -> bool:

@@ -18,7 +18,7 @@ from agent.profile import Sound
 from agent.sim.clock import SimulatedClock
 from agent.sim.sound.scripted import ScriptedDevice, ScriptedLibrary
 from agent.sim.world.loop import RobotClock, run
-from agent.tasks import AGAIN_S_MAX, AGAIN_S_MIN, Errands, kept, stopped, to_its_end
+from agent.tasks import AGAIN_S_MAX, AGAIN_S_MIN, Errands, kept, stopped, to_its_end, unhurried
 
 Close = Callable[[], Awaitable[object]]
 
@@ -185,5 +185,30 @@ def test_what_dies_is_begun_again_after_a_pause_that_grows_and_said_once() -> No
         pauses = [round(after - before) for before, after in itertools.pairwise(begun)]
         assert pauses == [AGAIN_S_MIN, 2, 4, 8, 16, 32, 60, 60, 60, AGAIN_S_MAX + AGAIN_S_MIN, 2]
         assert said == ["RuntimeError: two lines"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("refuses", "told"), [(False, asyncio.CancelledError), (True, OSError)])
+def test_what_is_begun_on_the_books_ends_before_a_cancel_is_told_and_a_refusal_is_told_first(
+    refuses: bool, told: type[BaseException]
+) -> None:
+    async def main() -> None:
+        go, done = asyncio.Event(), list[str]()
+
+        async def closes() -> None:
+            await go.wait()
+            done.append("closed")
+            if refuses:
+                raise OSError("read-only")
+
+        waiting = asyncio.create_task(unhurried(closes()))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            waiting.cancel()
+        go.set()
+        with pytest.raises(told):
+            await waiting
+        assert done == ["closed"]
 
     asyncio.run(main())
