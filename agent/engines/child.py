@@ -102,7 +102,7 @@ class Child:
         except Exception as error:  # noqa: BLE001  a broken call must not end the engine
             self._send("failed", call, _line(error), "")
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # whatever a model throws while it is let go of: how its call ended is told already
                 steps.close()
 
     def _inputs(self, call: int) -> Iterator[Any]:
